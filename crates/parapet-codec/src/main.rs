@@ -1,0 +1,2 @@
+//! parapet-codec
+fn main() {}

@@ -1,0 +1,2 @@
+//! parapet-infer
+fn main() {}

@@ -1,0 +1,2 @@
+//! parapet-ingest
+fn main() {}

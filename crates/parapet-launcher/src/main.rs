@@ -1,0 +1,2 @@
+//! parapet-launcher
+fn main() {}

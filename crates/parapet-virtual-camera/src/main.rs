@@ -1,0 +1,2 @@
+//! parapet-virtual-camera
+fn main() {}

@@ -1,0 +1,2 @@
+//! parapet
+fn main() {}
