@@ -1,2 +1,39 @@
-//! xtask
-fn main() {}
+//! What the house promises of itself and a compiler does not check.
+//!
+//! `cargo xtask check-deps` holds the directions between crates and the purity of the pure ones;
+//! `cargo xtask check-libs` holds which executable may link which shared library. Both read what
+//! is there (`cargo metadata`, the built files) and change nothing.
+#![forbid(unsafe_code)]
+
+mod check_deps;
+mod check_libs;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let verb = std::env::args().nth(1).unwrap_or_default();
+    let result = match verb.as_str() {
+        "check-deps" => check_deps::run(),
+        "check-libs" => check_libs::run(),
+        _ => {
+            eprintln!("usage: cargo xtask check-deps | check-libs");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(faults) if faults.is_empty() => {
+            println!("{verb}: ok");
+            ExitCode::SUCCESS
+        }
+        Ok(faults) => {
+            for fault in &faults {
+                eprintln!("{verb}: {fault}");
+            }
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{verb}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

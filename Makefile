@@ -1,0 +1,47 @@
+# The table of contents of Parapet. Every target runs on a fresh Debian 12 machine:
+# `tools/setup` installs what is missing (apt, pip, cargo) before the first build.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+TARGET ?= $(or $(CARGO_TARGET_DIR),target)
+PYTHON := $(TARGET)/venv/bin/python
+EXECUTABLES := parapet parapet-launcher parapet-ingest parapet-codec parapet-infer parapet-virtual-camera
+BINARIES := $(addprefix --bin ,$(EXECUTABLES))
+
+.PHONY: help
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: demo
+demo: build ## Control plane, appliance, cameras and a sample application (ARGS='--check' for one JSON object)
+	@$(TARGET)/debug/parapet demo $(ARGS)
+
+.PHONY: test
+test: build ## All tests, Rust and Python, one of which runs the demo check
+	tools/test
+
+.PHONY: lint
+lint: setup ## Format, clippy, crate directions, licences and bans
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo xtask check-deps
+	tools/deny
+	$(PYTHON) -m ruff check python examples
+	$(PYTHON) -m ruff format --check python examples
+
+.PHONY: build
+build: setup ## Build every executable
+	cargo build --locked $(BINARIES)
+	cargo xtask check-libs
+
+.PHONY: setup
+setup: ## Install what the build needs and is missing
+	@tools/setup
+
+.PHONY: model
+model: build ## Train the sample's detector on the synthetic scenes (minutes; not part of CI)
+	tools/train-model
+
+.PHONY: ci
+ci: lint test ## What continuous integration runs
