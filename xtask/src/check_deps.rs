@@ -175,13 +175,6 @@ fn faults(metadata: &Metadata) -> Vec<String> {
             }
         }
     }
-    for banned in BANNED {
-        if by_name.contains_key(banned) {
-            faults.push(format!(
-                "{banned} is in the lock file: aws-lc-rs is the one we use"
-            ));
-        }
-    }
     faults
 }
 
