@@ -1,0 +1,372 @@
+//! `parapet demo`: a control plane, an appliance, cameras and a sample application, all real.
+//!
+//! The demo is a user of Parapet: it starts the executables as a service manager would
+//! ([`processes`]), deploys through the signed API with the AWS CLI ([`deploy`]) and watches what
+//! the application reports ([`observe`]). It has no door of its own into anything.
+
+mod aws;
+mod cameras;
+mod deploy;
+mod observe;
+mod place;
+mod processes;
+mod project;
+mod report;
+mod score;
+mod screen;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use aws::{Aws, member};
+use cameras::{Footage, Source};
+use observe::Observer;
+use place::{Place, Settings};
+use processes::{Service, Supervisor};
+use project::Project;
+use report::{Report, VisitSeconds, round};
+use screen::Screen;
+
+/// How often the demo looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// After the end of a clip, the time in which the application closes its last visit.
+const AFTER_CLIP: Duration = Duration::from_secs(6);
+
+/// Run the whole of Parapet on this machine, and show it working
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 seen working, 1 not, 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// Run without a screen until detections of every camera are right, print one JSON object
+    #[arg(long)]
+    check: bool,
+    /// Where everything is kept [default: ~/.local/state/parapet/demo; with --check a temporary one]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Seconds until a check gives up, beside the length of a clip
+    #[arg(long, value_name = "S", default_value_t = 180)]
+    timeout: u64,
+    /// Use this camera instead of the synthetic ones; again for more
+    #[arg(long = "camera", value_name = "NAME=URL", value_parser = cameras::parse)]
+    cameras: Vec<Source>,
+    /// Stream this clip, as it is, into the sample that finds visits to a zone
+    #[arg(long, value_name = "FILE", conflicts_with = "cameras")]
+    footage: Option<PathBuf>,
+    /// The zone, relative to the picture: left, top, right, bottom
+    #[arg(long, value_name = "L,T,R,B", requires = "footage", value_parser = cameras::parse_zone)]
+    zone: Option<cameras::Zone>,
+}
+
+/// Runs the demo; the answer is whether all was well.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let started = Instant::now();
+    if let Some(clip) = &arguments.footage {
+        anyhow::ensure!(clip.is_file(), "--footage {}: there is no such file", clip.display());
+    }
+    let stop = stop_on_signal()?;
+    // Kept until the end: dropping it deletes what a check has written.
+    let temporary = (arguments.check && arguments.data.is_none())
+        .then(|| tempfile::Builder::new().prefix("parapet-demo-").tempdir())
+        .transpose()
+        .context("make a temporary directory")?;
+    let dir = match (&arguments.data, &temporary) {
+        (Some(dir), _) => std::path::absolute(dir).context("read --data")?,
+        (None, Some(temporary)) => temporary.path().to_owned(),
+        (None, None) => default_dir()?,
+    };
+    let mut report = Report::nothing();
+    let result = Demo { arguments, dir, started, stop }.run(&mut report);
+    if arguments.check {
+        report.ok = result.is_ok();
+        report.reason = result.as_ref().err().map(|error| format!("{error:#}"));
+        println!("{}", serde_json::to_string(&report).context("print the report")?);
+        return Ok(report.ok);
+    }
+    result.map(|()| true)
+}
+
+fn default_dir() -> Result<PathBuf> {
+    std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))
+        .map(|state| state.join("parapet/demo"))
+        .context("HOME is not set: say where with --data")
+}
+
+/// A flag that SIGINT and SIGTERM raise.
+fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("listen for signals")?;
+    // Lives as long as the process.
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            else {
+                return;
+            };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            raised.store(true, Ordering::Relaxed);
+        });
+    });
+    Ok(stop)
+}
+
+struct Demo<'a> {
+    arguments: &'a Arguments,
+    dir: PathBuf,
+    started: Instant,
+    stop: Arc<AtomicBool>,
+}
+
+/// A running instance and the means to ask for it.
+struct Deployed {
+    aws: Aws,
+    device: String,
+    instance: String,
+}
+
+impl Demo<'_> {
+    fn run(&self, report: &mut Report) -> Result<()> {
+        let screen = Screen::new(self.arguments.check);
+        let place = Place::find(self.dir.clone())?;
+        let application = if self.arguments.footage.is_some() { "table-visits" } else { "people-counter" };
+        let footage = self.arguments.footage.as_deref().map(Footage::open).transpose()?;
+        let clip_length = footage.as_ref().map_or(Duration::ZERO, |footage| footage.length);
+        let deadline = self.started + Duration::from_secs(self.arguments.timeout) + clip_length;
+        let supervisor = Supervisor::new();
+        let sources = cameras::sources(&self.arguments.cameras, footage);
+        let settings = Settings::load_or_create(&place, self.arguments.check, sources.len())?;
+
+        screen.step("starting cameras and control plane");
+        let running = cameras::start(&supervisor, &place, &settings, sources, deadline)?;
+        start_server(&supervisor, &place, &settings)?;
+        let aws = Aws::new(&place.aws, &place.server(), settings.api_port);
+        let account = deploy::wait_for_account(&aws, deadline)?;
+
+        screen.step("enrolling the appliance");
+        let archive = place.dir.join("certificates-omni_demo-appliance.zip");
+        let enrolled = place.agent().join("device/certificate.pem").is_file();
+        let device = deploy::device(&aws, &archive, enrolled)?;
+        start_agent(&supervisor, &place, device.provisioned.then_some(archive.as_path()))?;
+
+        screen.step("registering cameras");
+        let registered: Vec<deploy::Camera> = running.iter().map(|c| c.registration(&settings)).collect();
+        deploy::cameras(&aws, &registered, deadline)?;
+
+        let names: Vec<&str> = running.iter().map(|camera| camera.name.as_str()).collect();
+        let existing = deploy::existing_instance(&aws, &device.id, application)?;
+        let fresh = existing.is_none();
+        let instance = if let Some(instance) = existing {
+            instance
+        } else {
+            screen.step(&format!("uploading and deploying {application}"));
+            let project = Project::import(
+                &place.examples.join(application),
+                &place.dir.join("work").join(application),
+                &account,
+            )?;
+            deploy::packages(&aws, &project, deadline)?;
+            deploy::remove_others(&aws, &device.id, application)?;
+            let zone = self.arguments.zone.as_ref().map_or(Vec::new(), cameras::Zone::parameters);
+            let overrides = project.overrides(&account, &names, &zone)?;
+            deploy::create_instance(&aws, &project, &device.id, application, &overrides)?
+        };
+        let views = running.iter().map(|c| Ok((c.name.clone(), c.truth()?))).collect::<Result<_>>()?;
+        let mut seen = Observer::new(&place.agent(), &instance, views);
+        if !fresh {
+            seen.skip_past();
+        }
+        report.take(&seen);
+        deploy::wait_deployed(&aws, &instance, deadline)?;
+        let deployed = Deployed { aws, device: device.id, instance };
+
+        if self.arguments.check {
+            let watched = self.check(&supervisor, &running, &mut seen, report, deadline, &screen);
+            let told = deployed.tell(report);
+            watched.and(told)
+        } else {
+            screen.addresses(&place, settings.api_port);
+            self.show(&supervisor, &running, &mut seen, &screen);
+            Ok(())
+        }
+    }
+
+    /// Looks until everything a check asks for has been seen.
+    fn check(
+        &self,
+        supervisor: &Supervisor,
+        running: &[cameras::Running],
+        seen: &mut Observer,
+        report: &mut Report,
+        deadline: Instant,
+        screen: &Screen,
+    ) -> Result<()> {
+        screen.step("watching what the application reports");
+        let mut clip = ClipWatch::default();
+        loop {
+            seen.look();
+            clip.look(supervisor, running, seen)?;
+            report.take(seen);
+            report.seconds_to_first_detection = seen
+                .first_detection
+                .map(|at| round(at.duration_since(self.started).as_secs_f64(), 2));
+            let mut lacking: Vec<String> =
+                seen.cameras.iter().filter_map(|(name, view)| report::lacks(name, view)).collect();
+            if running.iter().any(cameras::Running::is_clip) {
+                report.visits = clip.visits(seen);
+                if !clip.is_over() {
+                    lacking.push("the clip has not been played to its end".to_owned());
+                }
+            }
+            if lacking.is_empty() {
+                return Ok(());
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                bail!("interrupted");
+            }
+            if Instant::now() > deadline {
+                bail!("time is up: {}", lacking.join("; "));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Shows the status line until it is interrupted.
+    fn show(
+        &self,
+        supervisor: &Supervisor,
+        running: &[cameras::Running],
+        seen: &mut Observer,
+        screen: &Screen,
+    ) {
+        let mut clip = ClipWatch::default();
+        while !self.stop.load(Ordering::Relaxed) {
+            seen.look();
+            if let Err(error) = clip.look(supervisor, running, seen) {
+                eprintln!("demo: {error:#}");
+            }
+            screen.status(seen);
+            std::thread::sleep(LOOK);
+        }
+        screen.end();
+    }
+}
+
+impl Deployed {
+    /// What the API says in the end.
+    fn tell(&self, report: &mut Report) -> Result<()> {
+        let device = deploy::describe_device(&self.aws, &self.device)?;
+        let instance = deploy::describe_instance(&self.aws, &self.instance)?;
+        report.device_status = Some(member(&device, "DeviceConnectionStatus")?.to_owned());
+        report.instance_status = Some(member(&instance, "Status")?.to_owned());
+        report.health = Some(member(&instance, "HealthStatus")?.to_owned());
+        Ok(())
+    }
+}
+
+/// Plays the clip once the application is ready, and reads its visits in the clip's own time.
+#[derive(Default)]
+struct ClipWatch {
+    told: bool,
+    epoch_us: Option<u64>,
+    ended: Option<Instant>,
+}
+
+impl ClipWatch {
+    fn look(
+        &mut self,
+        supervisor: &Supervisor,
+        running: &[cameras::Running],
+        seen: &Observer,
+    ) -> Result<()> {
+        let Some(camera) = running.iter().find(|camera| camera.is_clip()) else { return Ok(()) };
+        if seen.ready && !self.told {
+            supervisor.say(&camera.name, "start")?;
+            self.told = true;
+        }
+        for event in camera.events() {
+            match event {
+                cameras::Event::Started { epoch_us } => self.epoch_us = Some(epoch_us),
+                cameras::Event::Ended => self.ended = Some(Instant::now()),
+                cameras::Event::Listening { .. } | cameras::Event::Other => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended.is_some_and(|ended| ended.elapsed() > AFTER_CLIP)
+    }
+
+    fn visits(&self, seen: &Observer) -> Option<Vec<VisitSeconds>> {
+        let epoch_us = self.epoch_us?;
+        let seconds = |from: u64, to: u64| round((to as f64 - from as f64) / 1e6, 2);
+        Some(
+            seen.visits
+                .iter()
+                .map(|visit| VisitSeconds {
+                    begin_s: seconds(epoch_us, visit.begin.as_micros()),
+                    dwell_s: seconds(visit.begin.as_micros(), visit.end.as_micros()),
+                })
+                .collect(),
+        )
+    }
+}
+
+fn start_server(supervisor: &Supervisor, place: &Place, settings: &Settings) -> Result<()> {
+    let address = |port: u16| format!("127.0.0.1:{port}");
+    supervisor.start(Service {
+        name: "server".to_owned(),
+        program: place.libexec.join("parapet"),
+        arguments: vec![
+            "server".to_owned(),
+            "--data".to_owned(),
+            place.server().display().to_string(),
+            "--listen".to_owned(),
+            address(settings.api_port),
+            "--device-listen".to_owned(),
+            address(settings.device_port),
+            "--admin-listen".to_owned(),
+            address(settings.admin_port),
+        ],
+        environment: vec![(
+            "PARAPET_MASTER_KEY_FILE".to_owned(),
+            place.dir.join("master.key").display().to_string(),
+        )],
+        log: place.dir.join("server.log"),
+        lines: None,
+    })
+}
+
+fn start_agent(supervisor: &Supervisor, place: &Place, archive: Option<&Path>) -> Result<()> {
+    let mut arguments =
+        vec!["agent".to_owned(), "--data".to_owned(), place.agent().display().to_string()];
+    if let Some(archive) = archive {
+        arguments.extend(["--enroll".to_owned(), archive.display().to_string()]);
+    }
+    supervisor.start(Service {
+        name: "agent".to_owned(),
+        program: place.libexec.join("parapet"),
+        arguments,
+        environment: Vec::new(),
+        log: place.dir.join("agent.log"),
+        lines: None,
+    })
+}
+
+/// A channel whose receiving end is read now and then.
+fn lines() -> (mpsc::Sender<String>, mpsc::Receiver<String>) {
+    mpsc::channel()
+}
