@@ -1,1 +1,3 @@
 //! parapet-server
+
+pub mod store;
