@@ -1,1 +1,20 @@
-//! parapet-auth
+//! Who asks, and may they: signatures, policies and the wrapping of secrets.
+//!
+//! Pure: values in, values out. Time, randomness and stored keys are arguments, so every rule here
+//! can be tested without a server. It never reads a file, never logs, and never puts a secret or
+//! an expected signature into an error.
+//!
+//! - [`sigv4`] turns a request's head into a proof that the holder of a key sent it (verification),
+//!   and makes such requests (signing, for our own clients);
+//! - [`access`] says who a principal is and what its policies allow;
+//! - [`wrap`] seals secrets for the database under a master key that is kept elsewhere.
+
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod sigv4;
+pub mod wrap;
+
+pub use access::{Caller, Decision, Policy, PolicyError, Principal, authorize};
+pub use sigv4::{AuthError, Authenticated, Claim, Protocol, RequestHead, Rules, SecretKey};
+pub use wrap::{Label, MasterKey, WrapError};

@@ -1,0 +1,98 @@
+//! Secret keys, the scope of a signature, and the key derived for it.
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::error::AuthError;
+
+/// A secret access key. No `Debug`; erased when dropped.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct SecretKey(String);
+
+impl SecretKey {
+    /// From its text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The key that signs within `scope`.
+    pub(super) fn derive(&self, scope: &Scope) -> hmac::Key {
+        let mut first = format!("AWS4{}", self.0).into_bytes();
+        let mut key = hmac::Key::new(hmac::HMAC_SHA256, &first);
+        first.zeroize();
+        for part in [
+            scope.day.as_str(),
+            &scope.region,
+            &scope.service,
+            "aws4_request",
+        ] {
+            let mut tag = hmac::sign(&key, part.as_bytes()).as_ref().to_vec();
+            key = hmac::Key::new(hmac::HMAC_SHA256, &tag);
+            tag.zeroize();
+        }
+        key
+    }
+}
+
+/// What a signature is good for: a day, a region, a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// `YYYYMMDD`.
+    pub day: String,
+    /// Region as the client named it.
+    pub region: String,
+    /// Signing name of the service.
+    pub service: String,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}/{}/{}/aws4_request",
+            self.day, self.region, self.service
+        )
+    }
+}
+
+/// `<access key>/<day>/<region>/<service>/aws4_request`.
+pub(super) fn parse(text: &str) -> Result<(String, Scope), AuthError> {
+    let bad = |rule| AuthError::malformed("Credential", text, rule);
+    let parts = text.split('/').collect::<Vec<_>>();
+    let [key, day, region, service, end] = parts.as_slice() else {
+        return Err(bad(
+            "holds five parts: key/date/region/service/aws4_request",
+        ));
+    };
+    if !(1..=128).contains(&key.len())
+        || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    {
+        return Err(bad(
+            "begins with an access key ID of at most 128 letters, digits or '_'",
+        ));
+    }
+    if day.len() != 8 || !day.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(bad("holds the date as YYYYMMDD"));
+    }
+    let name = |part: &str| {
+        (1..=64).contains(&part.len())
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    if !name(region) || !name(service) {
+        return Err(bad("holds region and service in lower case"));
+    }
+    if *end != "aws4_request" {
+        return Err(bad("ends with aws4_request"));
+    }
+    let scope = Scope {
+        day: (*day).to_owned(),
+        region: (*region).to_owned(),
+        service: (*service).to_owned(),
+    };
+    Ok(((*key).to_owned(), scope))
+}
