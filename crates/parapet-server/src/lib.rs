@@ -1,3 +1,7 @@
-//! parapet-server
+//! The control plane.
 
+#![forbid(unsafe_code)]
+
+pub mod fleet;
+pub mod registry;
 pub mod store;
