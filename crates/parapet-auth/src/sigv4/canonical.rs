@@ -143,8 +143,11 @@ fn query(raw: &str) -> Result<String, AuthError> {
     Ok(pairs.collect::<Vec<_>>().join("&"))
 }
 
+/// Name and value of a query's parameter, decoded.
+pub(super) type Parameter = (Vec<u8>, Vec<u8>);
+
 /// A query's parameters, decoded; a `+` is a plus, an empty name is kept.
-pub(super) fn parameters(raw: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, AuthError> {
+pub(super) fn parameters(raw: &str) -> Result<Vec<Parameter>, AuthError> {
     if raw.is_empty() {
         return Ok(Vec::new());
     }

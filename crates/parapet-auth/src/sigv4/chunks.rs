@@ -41,13 +41,16 @@ pub enum PayloadError {
     Trailer,
 }
 
+/// Names and values, in the order they came.
+pub type Trailers = Vec<(String, String)>;
+
 /// Decoder of one body.
 pub struct ChunkDecoder {
     state: State,
     line: Vec<u8>,
     signing: Option<Chain>,
     announced: Vec<String>,
-    trailers: Vec<(String, String)>,
+    trailers: Trailers,
     trailer_bytes: usize,
     trailer_signature: Option<[u8; 32]>,
     decoded: u64,
@@ -149,7 +152,7 @@ impl ChunkDecoder {
     }
 
     /// After the last byte: the trailers, if all of the body is as it was declared.
-    pub fn finish(self) -> Result<Vec<(String, String)>, PayloadError> {
+    pub fn finish(self) -> Result<Trailers, PayloadError> {
         if !matches!(self.state, State::Done) {
             return Err(PayloadError::Incomplete);
         }
@@ -164,11 +167,13 @@ impl ChunkDecoder {
             return Err(PayloadError::Trailer);
         }
         if let Some(chain) = self.signing.as_ref().filter(|chain| chain.with_trailer) {
-            let text = self
-                .trailers
-                .iter()
-                .map(|(n, v)| format!("{n}:{v}\n"))
-                .collect::<String>();
+            let mut text = String::new();
+            for (name, value) in &self.trailers {
+                text.extend([
+                    name, ":", value, "
+",
+                ]);
+            }
             let signed = self.trailer_signature.ok_or(PayloadError::Signature)?;
             chain.check(
                 "AWS4-HMAC-SHA256-TRAILER",
@@ -327,7 +332,7 @@ mod tests {
         mut decoder: ChunkDecoder,
         body: &[u8],
         step: usize,
-    ) -> Result<(Vec<u8>, Vec<(String, String)>), PayloadError> {
+    ) -> Result<(Vec<u8>, Trailers), PayloadError> {
         let mut data = Vec::new();
         for piece in body.chunks(step) {
             decoder.push(piece, &mut data)?;

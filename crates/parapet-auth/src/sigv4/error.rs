@@ -32,7 +32,7 @@ pub enum AuthError {
     /// A header that a handler might obey but the signature does not cover.
     #[error("There were headers present in the request which were not signed: {0}")]
     UnsignedHeader(String),
-    /// SigV2, `SigV4a` or nonsense.
+    /// `SigV2`, `SigV4a` or nonsense.
     #[error("algorithm {0:?} is not supported: sign with AWS4-HMAC-SHA256")]
     Algorithm(String),
     /// Too many or too long headers or parameters.
@@ -160,25 +160,32 @@ impl AuthError {
         match (self, protocol) {
             (Self::Missing, RestJson) => "MissingAuthenticationTokenException",
             (Self::Missing, Query) => "MissingAuthenticationToken",
-            (Self::Missing | Self::UnsignedHeader(_), S3) => "AccessDenied",
+            (Self::Missing | Self::UnsignedHeader(_) | Self::Expired, S3) => "AccessDenied",
             (Self::UnknownKey | Self::SessionToken, RestJson) => "UnrecognizedClientException",
             (Self::UnknownKey | Self::SessionToken, Query) => "InvalidClientTokenId",
             (Self::UnknownKey, S3) => "InvalidAccessKeyId",
             (Self::SessionToken, S3) => "InvalidToken",
-            (Self::Mismatch | Self::UnsignedHeader(_) | Self::Scope { .. }, RestJson) => {
-                "InvalidSignatureException"
-            }
-            (Self::Mismatch | Self::UnsignedHeader(_) | Self::Scope { .. }, Query)
-            | (Self::Mismatch, S3) => "SignatureDoesNotMatch",
-            (Self::Scope { .. }, S3) => "AuthorizationHeaderMalformed",
-            (Self::Skew { .. }, RestJson) => "InvalidSignatureException",
-            (Self::Skew { .. }, Query) => "SignatureDoesNotMatch",
             (Self::Skew { .. }, S3) => "RequestTimeTooSkewed",
+            (Self::Body(_), S3) => "XAmzContentSHA256Mismatch",
+            (
+                Self::Mismatch
+                | Self::UnsignedHeader(_)
+                | Self::Scope { .. }
+                | Self::Skew { .. }
+                | Self::Body(_),
+                RestJson,
+            ) => "InvalidSignatureException",
+            (
+                Self::Mismatch
+                | Self::UnsignedHeader(_)
+                | Self::Scope { .. }
+                | Self::Skew { .. }
+                | Self::Body(_),
+                Query,
+            )
+            | (Self::Mismatch, S3) => "SignatureDoesNotMatch",
             (Self::Expired, RestJson) => "ExpiredTokenException",
             (Self::Expired, Query) => "ExpiredToken",
-            (Self::Expired, S3) => "AccessDenied",
-            (Self::Body(_), S3) => "XAmzContentSHA256Mismatch",
-            (Self::Body(_), _) => "InvalidSignatureException",
             (Self::HeadTooLarge, S3) => "RequestHeaderSectionTooLarge",
             (_, S3) => "AuthorizationHeaderMalformed",
             (_, RestJson) => "IncompleteSignatureException",

@@ -23,13 +23,13 @@ mod verify;
 #[cfg(test)]
 mod vectors;
 
-pub use chunks::{ChunkDecoder, PayloadError};
+pub use chunks::{ChunkDecoder, PayloadError, Trailers};
 pub use credential::{Scope, SecretKey};
 pub use error::{AuthError, Fault, Protocol};
 pub use payload::BodyProof;
 pub use request::RequestHead;
-pub use sign::{ToSign, sign};
+pub use sign::{SignRequest, sign};
 pub use verify::{Authenticated, Claim, Rules};
 
-/// The only algorithm. SigV2 has no scope and needs SHA-1; `SigV4a` may come later.
+/// The only algorithm. `SigV2` has no scope and needs SHA-1; `SigV4a` may come later.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -4,7 +4,7 @@ use aws_lc_rs::{digest, hmac};
 
 use crate::access::Caller;
 
-use super::canonical::{self, PathRule};
+use super::canonical::{self, Parameter, PathRule};
 use super::chunks::{Chain, ChunkDecoder};
 use super::credential::{self, Scope, SecretKey};
 use super::error::AuthError;
@@ -241,7 +241,7 @@ impl<'a> Claim<'a> {
 
     fn from_query(
         head: &'a RequestHead<'a>,
-        parameters: &[(Vec<u8>, Vec<u8>)],
+        parameters: &[Parameter],
         now: i64,
     ) -> Result<Self, AuthError> {
         let find = |wanted: &'static str| -> Result<Option<&str>, AuthError> {

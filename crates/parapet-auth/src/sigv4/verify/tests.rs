@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::access::{Policy, Principal, PrincipalKind};
-use crate::sigv4::{Protocol, ToSign, sign};
+use crate::sigv4::{Protocol, SignRequest, sign};
 
 const NOW: i64 = 1_800_000_000;
+const SECRET: &str = "a-secret-of-forty-characters-0123456789a";
 const KEY: &str = "AKIAPARAPETTESTKEY00";
 const RULES: Rules<'_> = Rules {
     region: "us-west-2",
@@ -13,7 +14,7 @@ const RULES: Rules<'_> = Rules {
 };
 
 fn secret() -> SecretKey {
-    SecretKey::new("a-secret-of-forty-characters-0123456789a".to_owned())
+    SecretKey::new(SECRET.to_owned())
 }
 
 fn caller() -> Caller {
@@ -40,23 +41,23 @@ struct Wire {
 
 impl Wire {
     fn signed(service: &str, now: i64, headers: &[(&str, &str)], body: &[u8]) -> Self {
-        let to_sign = ToSign {
+        let headers = [headers, &[("host", "127.0.0.1:8443")]].concat();
+        let added = sign(&SignRequest {
             method: "POST",
-            path: "/devices/a%2Fb",
-            query: "x=1",
-            host: "127.0.0.1:8443",
-            headers,
+            target: "/devices/a%2Fb?x=1",
+            headers: &headers,
             body,
-            service,
+            access_key: KEY,
+            secret_key: SECRET,
             region: "us-west-2",
-            now,
-        };
+            service,
+            now: u64::try_from(now).unwrap(),
+        })
+        .unwrap();
         let mut all = headers
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect::<Vec<_>>();
-        all.push(("host".to_owned(), "127.0.0.1:8443".to_owned()));
-        let added = sign(&to_sign, KEY, &secret()).unwrap();
         all.extend(
             added
                 .into_iter()
