@@ -86,8 +86,12 @@ pub struct Channel {
 impl Channel {
     /// Two connected ends, close-on-exec, blocking.
     pub fn pair() -> Result<(Self, Self), ChannelError> {
-        let (a, b) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (a, b) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         Ok((Self { fd: a }, Self { fd: b }))
     }
 
@@ -124,11 +128,19 @@ impl Channel {
             });
         }
         let length = (json.len() as u32).to_le_bytes();
-        let parts = [IoSlice::new(&length), IoSlice::new(&json), IoSlice::new(payload)];
+        let parts = [
+            IoSlice::new(&length),
+            IoSlice::new(&json),
+            IoSlice::new(payload),
+        ];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
-            return Err(ChannelError::TooLarge { header: 0, payload: 0, fds: fds.len() });
+            return Err(ChannelError::TooLarge {
+                header: 0,
+                payload: 0,
+                fds: fds.len(),
+            });
         }
         loop {
             match sendmsg(&self.fd, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
@@ -146,7 +158,12 @@ impl Channel {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
             let mut parts = [IoSliceMut::new(&mut bytes)];
-            match recvmsg(&self.fd, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            match recvmsg(
+                &self.fd,
+                &mut parts,
+                &mut ancillary,
+                RecvFlags::CMSG_CLOEXEC,
+            ) {
                 Err(Errno::INTR) => {}
                 // A peer that died with unread packets resets the socket: the same as its end.
                 Err(Errno::CONNRESET) => return Ok(None),
@@ -163,17 +180,25 @@ impl Channel {
         if received.bytes == 0 {
             return Ok(None);
         }
-        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        if received
+            .flags
+            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+        {
             return Err(ChannelError::Truncated);
         }
         bytes.truncate(received.bytes);
-        let (length, rest) =
-            bytes.split_first_chunk::<LENGTH>().ok_or(ChannelError::Truncated)?;
+        let (length, rest) = bytes
+            .split_first_chunk::<LENGTH>()
+            .ok_or(ChannelError::Truncated)?;
         let length = u32::from_le_bytes(*length) as usize;
         let json = rest.get(..length).ok_or(ChannelError::Truncated)?;
         let header = serde_json::from_slice(json).map_err(ChannelError::Header)?;
         let payload = rest[length..].to_vec();
-        Ok(Some(Packet { header, payload, fds }))
+        Ok(Some(Packet {
+            header,
+            payload,
+            fds,
+        }))
     }
 }
 
@@ -225,7 +250,10 @@ mod tests {
     fn the_largest_packet_passes_and_a_larger_one_is_refused() -> Result {
         let (a, b) = Channel::pair()?;
         a.send(&(), &vec![7; MAX_PAYLOAD], &[])?;
-        assert_eq!(b.recv::<()>()?.ok_or("no packet")?.payload.len(), MAX_PAYLOAD);
+        assert_eq!(
+            b.recv::<()>()?.ok_or("no packet")?.payload.len(),
+            MAX_PAYLOAD
+        );
         let refused = a.send(&(), &vec![7; MAX_PAYLOAD + 1], &[]);
         assert!(matches!(refused, Err(ChannelError::TooLarge { .. })));
         Ok(())

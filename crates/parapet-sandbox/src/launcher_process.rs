@@ -1,0 +1,202 @@
+//! The agent's first two steps: start the launcher, then give up root.
+//!
+//! Order matters. As root the launcher is started first and stays root; only then
+//! [`drop_to`] turns the agent into an ordinary user. Both belong before the first thread.
+//! Never restarts the launcher: when it ends, everything it started has ended, and so does the
+//! agent.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{capabilities, set_no_new_privs};
+use thiserror::Error;
+
+use crate::channel::{Channel, ChannelError};
+
+/// First host user of Parapet where `--id-base` names none: the agent's own. High, so that no
+/// account of the host and no range of `/etc/subuid` is likely to reach it, and below 2^31.
+pub const ID_BASE: u32 = 0x5000_0000;
+
+/// The descriptor that the launcher finds its channel at.
+pub const CHANNEL_FD: RawFd = 3;
+
+/// Where the launcher finds what it needs. Paths are absolute.
+#[derive(Debug, Clone)]
+pub struct LauncherOptions {
+    /// `parapet-launcher` itself.
+    pub executable: PathBuf,
+    /// The appliance's state directory. Made by the launcher when it is missing; as root it is
+    /// given to the user `id_base` with mode 0700.
+    pub state: PathBuf,
+    /// Directory of `parapet-ingest`, `parapet-codec` and `parapet-infer`.
+    pub libexec: PathBuf,
+    /// Directory that holds the Python package `panoramasdk`.
+    pub sdk: PathBuf,
+    /// ONNX Runtime's shared library, where there is one.
+    pub onnxruntime: Option<PathBuf>,
+    /// First host user and group of Parapet, [`ID_BASE`] when in doubt.
+    pub id_base: u32,
+}
+
+/// Why the launcher could not be started.
+#[derive(Debug, Error)]
+pub enum LauncherProcessError {
+    /// No channel.
+    #[error("make the launcher's channel")]
+    Channel(#[from] ChannelError),
+    /// The executable did not start.
+    #[error("start {}", executable.display())]
+    Start {
+        /// Which one.
+        executable: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Starts the launcher and gives the agent's end of its channel. The first event is
+/// [`crate::launch::LaunchEvent::Ready`]. Dropping the channel ends the launcher and with it
+/// everything it has started.
+pub fn spawn_launcher(options: &LauncherOptions) -> Result<(Child, Channel), LauncherProcessError> {
+    let (ours, theirs) = Channel::pair()?;
+    let theirs: OwnedFd = theirs.into_fd();
+    let mut command = Command::new(&options.executable);
+    command
+        .arg("--channel-fd")
+        .arg(CHANNEL_FD.to_string())
+        .arg("--state")
+        .arg(&options.state)
+        .arg("--libexec")
+        .arg(&options.libexec)
+        .arg("--sdk")
+        .arg(&options.sdk)
+        .arg("--id-base")
+        .arg(options.id_base.to_string())
+        .env_clear()
+        .stdin(Stdio::null())
+        // A group of its own: an interrupt from the terminal reaches the agent alone, which ends
+        // applications in order.
+        .process_group(0);
+    if let Some(onnxruntime) = &options.onnxruntime {
+        command.arg("--onnxruntime").arg(onnxruntime);
+    }
+    let source = theirs.as_raw_fd();
+    #[expect(unsafe_code, reason = "a descriptor at a fixed number needs dup2")]
+    let placed = move || {
+        // SAFETY: dup2 and fcntl touch only descriptor numbers of the forked child, and are
+        // async-signal-safe; `source` is open in it, since `theirs` outlives `spawn` below.
+        let result = unsafe {
+            if source == CHANNEL_FD {
+                libc::fcntl(CHANNEL_FD, libc::F_SETFD, 0)
+            } else {
+                libc::dup2(source, CHANNEL_FD)
+            }
+        };
+        if result < 0 {
+            Err(std::io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    };
+    // SAFETY: the closure allocates nothing, takes no lock and calls async-signal-safe functions
+    // only, as `pre_exec` asks for.
+    #[expect(
+        unsafe_code,
+        reason = "a descriptor at a fixed number needs a step before exec"
+    )]
+    unsafe {
+        command.pre_exec(placed);
+    }
+    let child = command
+        .spawn()
+        .map_err(|source| LauncherProcessError::Start {
+            executable: options.executable.clone(),
+            source,
+        })?;
+    Ok((child, ours))
+}
+
+/// Why root could not be given up.
+#[derive(Debug, Error)]
+pub enum DropError {
+    /// The kernel refused a step.
+    #[error("give up root: {step}")]
+    Refused {
+        /// Which call.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The calls succeeded and yet something of root is left.
+    #[error("give up root: {left} is left")]
+    Left {
+        /// What.
+        left: &'static str,
+    },
+}
+
+/// Makes this process the ordinary user and group `id` for good, with no further groups, no
+/// capabilities, no way to new ones, and memory that its own user cannot read from outside.
+///
+/// To be called as root, after [`spawn_launcher`] (the launcher then owns no part of this) and
+/// before the first thread. The directories above the state directory may be closed to `id`
+/// (`/root` is): enter the state directory first and use it by relative paths.
+pub fn drop_to(id: u32) -> Result<(), DropError> {
+    let refused = |step| DropError::Refused {
+        step,
+        source: std::io::Error::last_os_error(),
+    };
+    // glibc's wrappers change every thread of the process; rustix's would change this one alone.
+    // SAFETY: these calls take numbers and, for setgroups, an empty list whose address is unused.
+    #[expect(
+        unsafe_code,
+        reason = "the process-wide calls are in the C library alone"
+    )]
+    unsafe {
+        if libc::setgroups(0, std::ptr::null()) != 0 {
+            return Err(refused("setgroups"));
+        }
+        if libc::setresgid(id, id, id) != 0 {
+            return Err(refused("setresgid"));
+        }
+        if libc::setresuid(id, id, id) != 0 {
+            return Err(refused("setresuid"));
+        }
+    }
+    let step = |step| {
+        move |errno: rustix::io::Errno| DropError::Refused {
+            step,
+            source: errno.into(),
+        }
+    };
+    set_no_new_privs(true).map_err(step("no new privileges"))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("close the memory"))?;
+    verify(id)
+}
+
+fn verify(id: u32) -> Result<(), DropError> {
+    let ids = [rustix::process::getuid(), rustix::process::geteuid()].map(rustix::fs::Uid::as_raw);
+    if ids != [id; 2] {
+        return Err(DropError::Left { left: "a user" });
+    }
+    let groups =
+        [rustix::process::getgid(), rustix::process::getegid()].map(rustix::fs::Gid::as_raw);
+    if groups != [id; 2] || rustix::process::getgroups().is_ok_and(|groups| !groups.is_empty()) {
+        return Err(DropError::Left { left: "a group" });
+    }
+    let sets = capabilities(None).map_err(|errno| DropError::Refused {
+        step: "capget",
+        source: errno.into(),
+    })?;
+    if !(sets.effective | sets.permitted).is_empty() {
+        return Err(DropError::Left {
+            left: "a capability",
+        });
+    }
+    Ok(())
+}
