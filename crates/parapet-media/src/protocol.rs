@@ -236,7 +236,7 @@ pub enum InferEvent {
 pub struct TensorShape {
     /// Its name in the model.
     pub name: String,
-    /// NumPy's name of the element type, e.g. `float32`; empty where a descriptor does not say.
+    /// `NumPy`'s name of the element type, e.g. `float32`; empty where a descriptor does not say.
     pub dtype: String,
     /// Its shape, batch first.
     pub shape: Vec<u64>,
