@@ -8,6 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use parapet_auth::{Label, MasterKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use thiserror::Error;
 
 use crate::store::Scope;
 
@@ -72,11 +73,13 @@ impl List {
 }
 
 /// Why a token is of no use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TokenError {
     /// It was not given for this call.
+    #[error("open a page token: it was not given for this call")]
     Foreign,
     /// It could not be made; the server's fault.
+    #[error("seal a page token")]
     Made,
 }
 
