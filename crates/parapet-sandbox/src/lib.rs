@@ -2,9 +2,10 @@
 //!
 //! Owns [`channel`] (packets with descriptors between the agent and what it starts), [`launch`]
 //! (the typed requests that the launcher answers) and [`launcher_process`] (how the agent starts
-//! the launcher and gives up root).
+//! the launcher and gives up root) and [`inherited`] (how what is started finds its channel).
 //! Holds no policy of its own and parses nothing that a camera, a package or a network peer wrote.
 
 pub mod channel;
+pub mod inherited;
 pub mod launch;
 pub mod launcher_process;
