@@ -1,0 +1,43 @@
+from typing import Any, Dict, Iterable, Optional, Tuple, Union
+
+import numpy
+
+__version__: str
+
+class NodeError(RuntimeError): ...
+class TimeoutException(TimeoutError): ...
+
+class media:
+    image: numpy.ndarray
+    @property
+    def is_cached(self) -> bool: ...
+    @property
+    def stream_id(self) -> str: ...
+    @property
+    def stream_uri(self) -> str: ...
+    @property
+    def time_stamp(self) -> Tuple[int, int]: ...
+    def add_label(self, text: str, x: float, y: float) -> None: ...
+    def add_rect(self, left: float, top: float, right: float, bottom: float) -> None: ...
+
+class port:
+    # A list of media at a media port, else the parameter's value.
+    def get(self, timeout: Optional[float] = ...) -> Any: ...
+    def put(self, data: Union[media, Iterable[media]]) -> None: ...
+
+class _Ports:
+    def __getattr__(self, name: str) -> port: ...
+
+_Input = Union[Dict[str, numpy.ndarray], numpy.ndarray, media]
+
+class node:
+    inputs: _Ports
+    outputs: _Ports
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    # The name and the input may come in either order.
+    def call(
+        self,
+        input: Union[_Input, str],
+        name: Union[str, _Input] = ...,
+        time_out: Optional[float] = ...,
+    ) -> Optional[Tuple[numpy.ndarray, ...]]: ...
