@@ -1,4 +1,4 @@
-from typing import Any, Dict, Iterable, Optional, Tuple, Union
+from typing import Any, Iterable
 
 import numpy
 
@@ -16,19 +16,19 @@ class media:
     @property
     def stream_uri(self) -> str: ...
     @property
-    def time_stamp(self) -> Tuple[int, int]: ...
+    def time_stamp(self) -> tuple[int, int]: ...
     def add_label(self, text: str, x: float, y: float) -> None: ...
     def add_rect(self, left: float, top: float, right: float, bottom: float) -> None: ...
 
 class port:
     # A list of media at a media port, else the parameter's value.
-    def get(self, timeout: Optional[float] = ...) -> Any: ...
-    def put(self, data: Union[media, Iterable[media]]) -> None: ...
+    def get(self, timeout: float | None = ...) -> Any: ...
+    def put(self, data: media | Iterable[media]) -> None: ...
 
 class _Ports:
     def __getattr__(self, name: str) -> port: ...
 
-_Input = Union[Dict[str, numpy.ndarray], numpy.ndarray, media]
+_Input = dict[str, numpy.ndarray] | numpy.ndarray | media
 
 class node:
     inputs: _Ports
@@ -37,7 +37,7 @@ class node:
     # The name and the input may come in either order.
     def call(
         self,
-        input: Union[_Input, str],
-        name: Union[str, _Input] = ...,
-        time_out: Optional[float] = ...,
-    ) -> Optional[Tuple[numpy.ndarray, ...]]: ...
+        input: _Input | str,
+        name: str | _Input = ...,
+        time_out: float | None = ...,
+    ) -> tuple[numpy.ndarray, ...] | None: ...

@@ -29,8 +29,7 @@ def test_it_loads_in_other_pythons_even_without_numpy(version):
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     result = subprocess.run(
         [found[-1], "-W", "error", "-c", SCRIPT, os.path.dirname(SDK)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         env=environment,
         timeout=60,
     )
