@@ -1,1 +1,37 @@
-//! parapet-agent
+//! The appliance: fetches what it shall run, runs it, and says how it goes.
+//!
+//! `link` -> `ledger` -> `parapet-plan` -> `engine` -> the parts: cameras, models, applications,
+//! screens. Starts every worker and application through the launcher and links none of them. Is an
+//! ordinary user: root is left to the launcher before the first thread. Never reaches a camera,
+//! never maps what an application wrote, never runs anything of a package itself.
+//!
+//! Entry points: [`Config::load`], [`run`], and [`read_status`] for those who look from outside.
+
+#![forbid(unsafe_code)]
+
+mod application;
+mod backoff;
+mod board;
+mod camera;
+mod config;
+mod display;
+mod durable;
+mod engine;
+mod frames;
+mod launcher;
+mod ledger;
+mod link;
+mod logs;
+mod metrics;
+mod model;
+mod packets;
+mod sdk;
+mod secrets;
+mod start;
+mod status;
+mod store;
+mod views;
+
+pub use config::{Config, ConfigError};
+pub use start::{AgentError, run};
+pub use status::{Status, read_status};

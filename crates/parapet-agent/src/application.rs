@@ -1,0 +1,191 @@
+//! One code node: its process, started again when it ends, and the socket its SDK connects to.
+//!
+//! The node runs from the SDK's welcome on; a process that never touches the SDK goes on, with no
+//! status (`spec/sdk.md` 3.5). What it prints goes to `console_output`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parapet_device::desired;
+use parapet_device::reported::NodeStatus;
+use parapet_sandbox::launch::Signal;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::launcher::Launcher;
+use crate::logs;
+use crate::sdk::{Node, Server};
+
+/// Between the request to end and the end (`spec/sdk.md` 3.2).
+const GRACE: Duration = Duration::from_secs(5);
+/// Starts that fail in a row before the deployment counts as failed.
+const ATTEMPTS: u32 = 3;
+
+/// How far an application is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ApplicationState {
+    /// Not started yet.
+    Starting,
+    /// Has been started at least once.
+    Started,
+    /// Cannot be started, and why.
+    Failed(String),
+}
+
+/// A running application.
+pub(crate) struct Application {
+    /// How far it is.
+    pub(crate) state: watch::Receiver<ApplicationState>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// What an application's processes are started with.
+pub(crate) struct ApplicationSpec {
+    pub(crate) application: desired::Application,
+    /// Variables of the platform (`spec/sdk.md` 3.3).
+    pub(crate) environment: Vec<(String, String)>,
+    /// `instances/<instance>` below the state directory.
+    pub(crate) directory: PathBuf,
+}
+
+impl Application {
+    /// Opens the socket and starts the process.
+    pub(crate) fn start(launcher: Launcher, node: Arc<Node>, spec: ApplicationSpec) -> Self {
+        let (state_sender, state) = watch::channel(ApplicationState::Starting);
+        let stop = CancellationToken::new();
+        let job = Job {
+            launcher,
+            node,
+            spec,
+            state: state_sender,
+        };
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            job.run(&stopped).await;
+        });
+        Self { state, stop, task }
+    }
+
+    /// Asks the process to end, ends it after the grace period, and waits for that.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        if timeout(GRACE * 3, &mut self.task).await.is_err() {
+            tracing::warn!("an application did not end in time");
+        }
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Job {
+    launcher: Launcher,
+    node: Arc<Node>,
+    spec: ApplicationSpec,
+    state: watch::Sender<ApplicationState>,
+}
+
+impl Job {
+    async fn run(self, stop: &CancellationToken) {
+        let line = self.node.line.clone();
+        let _server = match self.open().await {
+            Ok(server) => server,
+            Err(error) => {
+                let message = format!("open the application's socket: {error}");
+                line.error("launch", &message);
+                self.state.send_replace(ApplicationState::Failed(message));
+                return;
+            }
+        };
+        let mut backoff = Backoff::for_processes();
+        let mut failed = 0;
+        while !stop.is_cancelled() {
+            match self.once(stop).await {
+                Ok(None) => return,
+                Ok(Some(code)) => {
+                    failed = 0;
+                    line.error("exited", &ended(code));
+                }
+                Err(error) => {
+                    failed += 1;
+                    line.error("launch", &error);
+                    if failed == ATTEMPTS && *self.state.borrow() == ApplicationState::Starting {
+                        self.state.send_replace(ApplicationState::Failed(error));
+                        return;
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next()) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn open(&self) -> std::io::Result<Server> {
+        let run = self
+            .spec
+            .directory
+            .join("run")
+            .join(self.spec.application.node.as_str());
+        tokio::fs::create_dir_all(&run).await?;
+        tokio::fs::create_dir_all(self.logs()).await?;
+        Server::open(&run, Arc::clone(&self.node))
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.spec.directory.join("logs")
+    }
+
+    /// One life of the process: its exit code, or `None` when it was asked to end.
+    async fn once(&self, stop: &CancellationToken) -> Result<Option<i32>, String> {
+        let application = &self.spec.application;
+        let image = application.asset.sha256.to_string();
+        let mut environment = self.spec.environment.clone();
+        environment.extend(application.environment.iter().cloned());
+        let started = self.launcher.application(
+            self.node.line.instance().to_string(),
+            application.node.to_string(),
+            image,
+            application.command.clone(),
+            environment,
+        );
+        let mut process = started.await.map_err(|error| error.to_string())?;
+        let _console = logs::console(process.take_output(), self.logs());
+        self.state.send_replace(ApplicationState::Started);
+        if !self.node.is_connected() {
+            self.node.line.set(NodeStatus::NotAvailable, None);
+        }
+        tokio::select! {
+            code = process.exited() => return Ok(Some(code)),
+            () = stop.cancelled() => {}
+        }
+        process.signal(Signal::Terminate);
+        if timeout(GRACE, process.exited()).await.is_err() {
+            process.signal(Signal::Kill);
+            let _ = timeout(GRACE, process.exited()).await;
+        }
+        Ok(None)
+    }
+}
+
+fn ended(code: i32) -> String {
+    let how = if code > 128 {
+        format!("was ended by signal {}", code - 128)
+    } else {
+        format!("ended with exit code {code}")
+    };
+    format!("the application {how} and is started again; see console_output")
+}
+
+/// Where an instance keeps its files.
+pub(crate) fn directory(root: &Path, instance: &str) -> PathBuf {
+    root.join("instances").join(instance)
+}

@@ -1,0 +1,244 @@
+//! The ingest half of a camera: one process for its whole life, told anew where to look.
+//!
+//! Reads the wanted [`Source`] and the camera's secret; writes access units into the queue and
+//! the camera's faults onto the board. The password goes into one message and nowhere else.
+
+use parapet_media::protocol::{Codec, IngestEvent, IngestRequest};
+use parapet_sandbox::launch::Worker;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
+
+use super::assemble::Assembler;
+use super::{CameraContext, Health, Source, Unit};
+use crate::backoff::Backoff;
+use crate::logs;
+use crate::packets::PacketSocket;
+
+/// Runs until it is dropped.
+pub(super) async fn run(
+    context: CameraContext,
+    mut source: watch::Receiver<Source>,
+    units: mpsc::Sender<Unit>,
+    health: Health,
+) {
+    let mut backoff = Backoff::for_processes();
+    loop {
+        if source.borrow_and_update().paused {
+            health.paused(true);
+            if source.wait_for(|source| !source.paused).await.is_err() {
+                return;
+            }
+            health.paused(false);
+        }
+        match context.launcher.worker(Worker::Ingest).await {
+            Err(error) => {
+                tracing::warn!(
+                    instance = %health.line().instance(),
+                    node = %health.line().node(),
+                    error = &error as &dyn std::error::Error,
+                    "ingest cannot be started"
+                );
+                health.ingest(Some(("launch", error.to_string())));
+            }
+            Ok((mut process, socket)) => {
+                let log = logs::forward(process.take_output(), health.line(), "ingest");
+                let code = tokio::select! {
+                    code = process.exited() => code,
+                    ended = converse(&context, &socket, &mut source, &units, &health) => {
+                        match ended {
+                            Ended::Paused => { drop(log); continue }
+                            Ended::Agent => return,
+                            Ended::Worker => process.exited_soon().await,
+                        }
+                    }
+                };
+                drop(log);
+                tracing::warn!(
+                    instance = %health.line().instance(),
+                    node = %health.line().node(),
+                    code,
+                    "ingest ended and is started again"
+                );
+            }
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// Why a conversation is over.
+enum Ended {
+    Paused,
+    Worker,
+    Agent,
+}
+
+async fn converse(
+    context: &CameraContext,
+    socket: &PacketSocket,
+    source: &mut watch::Receiver<Source>,
+    units: &mpsc::Sender<Unit>,
+    health: &Health,
+) -> Ended {
+    let talk = async {
+        loop {
+            let wanted = source.borrow_and_update().clone();
+            if wanted.paused {
+                return Ended::Paused;
+            }
+            // A password that cannot be had yet must not hide that the address has changed.
+            let opened = tokio::select! {
+                opened = open(context, socket, &wanted, health) => opened,
+                changed = source.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return Ended::Agent,
+                },
+            };
+            if !opened {
+                return Ended::Worker;
+            }
+            if source.changed().await.is_err() {
+                return Ended::Agent;
+            }
+        }
+    };
+    tokio::select! {
+        ended = talk => ended,
+        () = receive(socket, units, health) => Ended::Worker,
+    }
+}
+
+/// Tells the worker where to look; waits for the secret as long as it takes.
+async fn open(
+    context: &CameraContext,
+    socket: &PacketSocket,
+    source: &Source,
+    health: &Health,
+) -> bool {
+    let mut backoff = Backoff::for_network();
+    let credentials = match &source.secret {
+        None => None,
+        Some(reference) => loop {
+            match context.secrets.get(reference).await {
+                Ok(secret) => break Some((secret.username, secret.password)),
+                Err(error) => {
+                    let message = format!("the camera's password is not here yet: {error}");
+                    health.ingest(Some(("unauthorized", message)));
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            }
+        },
+    };
+    let request = IngestRequest::Open {
+        url: source.url.clone(),
+        credentials,
+    };
+    socket.send(&request, &[], &[]).await.is_ok()
+}
+
+async fn receive(socket: &PacketSocket, units: &mpsc::Sender<Unit>, health: &Health) {
+    let mut assembler = Assembler::default();
+    let mut codec = None;
+    let mut gate = Gate::default();
+    loop {
+        let packet = match socket.recv::<IngestEvent>().await {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(
+                    instance = %health.line().instance(),
+                    node = %health.line().node(),
+                    error = &error as &dyn std::error::Error,
+                    "ingest is ended: its packet cannot be read"
+                );
+                return;
+            }
+        };
+        match packet.header {
+            IngestEvent::Stream { codec: new } => {
+                assembler = Assembler::default();
+                codec = Some(new);
+                gate.closed = true;
+                health.ingest(None);
+            }
+            IngestEvent::AccessUnit {
+                time,
+                claimed: _,
+                key,
+                more,
+            } => match assembler.add(&packet.payload, more) {
+                Ok(None) => {}
+                Ok(Some(data)) => {
+                    if !pass(&mut gate, units, codec, time, key, data) {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    gate.closed = true;
+                    health.ingest(Some(("protocol", error.to_string())));
+                }
+            },
+            IngestEvent::Failed {
+                code,
+                message,
+                retry_ms: _,
+            } => {
+                health.ingest(Some((code.code(), message)));
+            }
+        }
+    }
+}
+
+/// After a loss, what refers to the lost unit is useless: closed until the next key frame.
+#[derive(Default)]
+struct Gate {
+    closed: bool,
+}
+
+/// `false` when nobody takes units any more.
+fn pass(
+    gate: &mut Gate,
+    units: &mpsc::Sender<Unit>,
+    codec: Option<Codec>,
+    time: u64,
+    key: bool,
+    data: bytes::Bytes,
+) -> bool {
+    let Some(codec) = codec else { return true };
+    if gate.closed && !key {
+        return true;
+    }
+    match units.try_send(Unit {
+        codec,
+        time,
+        key,
+        data,
+    }) {
+        Ok(()) => gate.closed = false,
+        Err(TrySendError::Full(_)) => gate.closed = true,
+        Err(TrySendError::Closed(_)) => return false,
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_drops_to_the_next_key_frame() {
+        let (sender, mut queue) = mpsc::channel(2);
+        let mut gate = Gate::default();
+        let mut give = |time, key| {
+            let data = bytes::Bytes::new();
+            assert!(pass(&mut gate, &sender, Some(Codec::H264), time, key, data));
+        };
+        give(1, true);
+        give(2, false);
+        give(3, false); // full
+        assert_eq!(queue.try_recv().unwrap().time, 1);
+        give(4, false); // room again, but it refers to 3
+        give(5, true);
+        assert_eq!(queue.try_recv().unwrap().time, 2);
+        assert_eq!(queue.try_recv().unwrap().time, 5);
+    }
+}

@@ -1,0 +1,292 @@
+//! How an appliance is set up: command line and configuration file.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use parapet_sandbox::launcher_process::ID_BASE;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Frame memory where the file names none.
+const RING_MB: u64 = 2048;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read {path}", path = .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    /// The file is not what it should be.
+    #[error("read {path}: {1}", path = .0.display())]
+    Parse(PathBuf, String),
+    /// A path does not lead anywhere.
+    #[error("find {what} at {path}: set `{key}` in the configuration file", path = .path.display())]
+    Missing {
+        /// What is missing.
+        what: &'static str,
+        /// The key that names it.
+        key: &'static str,
+        /// Where it was sought.
+        path: PathBuf,
+    },
+}
+
+/// Everything `parapet agent` is started with. All paths are absolute.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The state directory.
+    pub data: PathBuf,
+    /// The archive of `ProvisionDevice`, for the first start.
+    pub enroll: Option<PathBuf>,
+    /// A desired document on disk, instead of a control plane.
+    pub desired: Option<PathBuf>,
+    /// Directory of `parapet-launcher` and the workers.
+    pub libexec: PathBuf,
+    /// Directory that holds the Python package `panoramasdk`.
+    pub sdk: PathBuf,
+    /// ONNX Runtime's shared library; without it no model can be loaded.
+    pub onnxruntime: Option<PathBuf>,
+    /// First host user and group of Parapet's processes.
+    pub id_base: u32,
+    /// Memory for frames.
+    pub ring_bytes: u64,
+    /// `AWS_REGION` of applications on a device that is not enrolled.
+    pub region: String,
+}
+
+/// The file. Keys that are unknown are refused: a misspelt one must not be lost.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    paths: Paths,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    process: Process,
+    #[serde(default)]
+    network: Network,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Paths {
+    libexec: Option<PathBuf>,
+    sdk: Option<PathBuf>,
+    onnxruntime: Option<PathBuf>,
+    /// Searched for the wheel `onnxruntime`.
+    #[serde(default)]
+    site_packages: Vec<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    ring_mb: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Process {
+    id_base: Option<u32>,
+}
+
+/// Read already, used when the camera zone comes: one flat network until then.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Network {
+    #[serde(default)]
+    uplink: Vec<String>,
+    #[serde(default)]
+    cameras: Vec<String>,
+}
+
+impl Config {
+    /// Reads the configuration file, if there is one, and finds what it does not name: executables
+    /// beside this one, the SDK beside them or in a source tree, ONNX Runtime by `ORT_DYLIB_PATH`
+    /// or in the wheel.
+    pub fn load(
+        data: &Path,
+        file: Option<&Path>,
+        enroll: Option<&Path>,
+        desired: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|e| ConfigError::Read(path.to_owned(), e))
+        };
+        let parsed = match file {
+            None => File::default(),
+            Some(path) => {
+                let text =
+                    fs::read_to_string(path).map_err(|e| ConfigError::Read(path.to_owned(), e))?;
+                toml::from_str(&text)
+                    .map_err(|e| ConfigError::Parse(path.to_owned(), e.to_string()))?
+            }
+        };
+        let Network { uplink, cameras } = parsed.network;
+        if !uplink.is_empty() || !cameras.is_empty() {
+            tracing::warn!(?uplink, ?cameras, "network ports are not separated yet");
+        }
+        let beside = std::env::current_exe()
+            .ok()
+            .and_then(|path| path.parent().map(Path::to_owned))
+            .unwrap_or_default();
+        let libexec = match parsed.paths.libexec {
+            Some(path) => path,
+            None => find(&libexec_places(&beside), "parapet-launcher").unwrap_or(beside.clone()),
+        };
+        let sdk = match parsed.paths.sdk {
+            Some(path) => path,
+            None => find(&sdk_places(&beside), "panoramasdk").unwrap_or(beside.clone()),
+        };
+        let (libexec, sdk) = (absolute(&libexec)?, absolute(&sdk)?);
+        present(
+            "the launcher",
+            "paths.libexec",
+            &libexec.join("parapet-launcher"),
+        )?;
+        present("the SDK", "paths.sdk", &sdk.join("panoramasdk"))?;
+        let onnxruntime = std::env::var_os("ORT_DYLIB_PATH")
+            .map(PathBuf::from)
+            .or(parsed.paths.onnxruntime)
+            .or_else(|| {
+                parsed
+                    .paths
+                    .site_packages
+                    .iter()
+                    .find_map(|path| wheel(path))
+            })
+            .map(|path| absolute(&path))
+            .transpose()?;
+        if let Some(path) = &onnxruntime {
+            present("ONNX Runtime", "paths.onnxruntime", path)?;
+        }
+        let ring_mb = parsed.limits.ring_mb.unwrap_or(RING_MB);
+        Ok(Self {
+            data: absolute(data)?,
+            enroll: enroll.map(absolute).transpose()?,
+            desired: desired.map(absolute).transpose()?,
+            libexec,
+            sdk,
+            onnxruntime,
+            id_base: parsed.process.id_base.unwrap_or(ID_BASE),
+            ring_bytes: ring_mb.saturating_mul(1_000_000),
+            region: "us-west-2".to_owned(),
+        })
+    }
+}
+
+/// Installed below a prefix, or all in one directory as cargo builds them (tests one deeper).
+fn libexec_places(beside: &Path) -> Vec<PathBuf> {
+    vec![
+        beside.to_owned(),
+        beside.join("../libexec/parapet"),
+        beside.join(".."),
+    ]
+}
+
+fn sdk_places(beside: &Path) -> Vec<PathBuf> {
+    let in_source = beside
+        .ancestors()
+        .skip(1)
+        .take(4)
+        .map(|above| above.join("python"));
+    [
+        beside.join("../share/parapet/python"),
+        beside.join("python"),
+    ]
+    .into_iter()
+    .chain(in_source)
+    .collect()
+}
+
+fn find(places: &[PathBuf], name: &str) -> Option<PathBuf> {
+    places
+        .iter()
+        .find(|place| place.join(name).exists())
+        .cloned()
+}
+
+fn present(what: &'static str, key: &'static str, path: &Path) -> Result<(), ConfigError> {
+    if path.exists() {
+        return Ok(());
+    }
+    Err(ConfigError::Missing {
+        what,
+        key,
+        path: path.to_owned(),
+    })
+}
+
+/// `onnxruntime/capi/libonnxruntime.so.1.x` of a directory of Python packages.
+fn wheel(site_packages: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(site_packages.join("onnxruntime/capi")).ok()?;
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"))
+        })
+        .collect();
+    found.sort();
+    found.pop()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> (tempfile::TempDir, Result<Config, ConfigError>) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("sdk/panoramasdk")).unwrap();
+        fs::create_dir_all(dir.path().join("libexec")).unwrap();
+        fs::write(dir.path().join("libexec/parapet-launcher"), b"").unwrap();
+        let capi = dir.path().join("site/onnxruntime/capi");
+        fs::create_dir_all(&capi).unwrap();
+        fs::write(capi.join("libonnxruntime.so.1.32.0"), b"").unwrap();
+        let text = text.replace("DIR", dir.path().to_str().unwrap());
+        let file = dir.path().join("agent.toml");
+        fs::write(&file, text).unwrap();
+        let config = Config::load(&dir.path().join("data"), Some(&file), None, None);
+        (dir, config)
+    }
+
+    #[test]
+    fn a_file_names_what_stands_elsewhere() {
+        let (dir, config) = load(
+            "[paths]\nlibexec = 'DIR/libexec'\nsdk = 'DIR/sdk'\nsite_packages = ['DIR/no', 'DIR/site']\n\
+             [limits]\nring_mb = 300\n[network]\nuplink = ['eth0']\n",
+        );
+        let config = config.unwrap();
+        assert_eq!(config.ring_bytes, 300_000_000);
+        assert_eq!(config.libexec, dir.path().join("libexec"));
+        if std::env::var_os("ORT_DYLIB_PATH").is_none() {
+            let file = dir
+                .path()
+                .join("site/onnxruntime/capi/libonnxruntime.so.1.32.0");
+            assert_eq!(config.onnxruntime, Some(file));
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused_by_name() {
+        let (_dir, config) = load("[limits]\nring_mib = 300\n");
+        let error = config
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(error.contains("ring_mib"), "{error}");
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_named_with_its_key() {
+        let (_dir, config) = load("[paths]\nlibexec = 'DIR/nowhere'\nsdk = 'DIR/sdk'\n");
+        let error = config
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(error.contains("paths.libexec"), "{error}");
+    }
+}

@@ -1,0 +1,385 @@
+//! The agent's side of the launcher: starts processes and learns of their end.
+//!
+//! Owns the channel to `parapet-launcher`. Tasks: one that sends requests, one that receives events
+//! and hands each to the [`Process`] it belongs to. When the launcher ends, everything it started
+//! has ended too, and so does the agent ([`Launcher::ended`]).
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use parapet_media::protocol::Hello;
+use parapet_sandbox::channel::{Channel, ChannelError};
+use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Signal, Worker};
+use thiserror::Error;
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use crate::packets::PacketSocket;
+
+/// How long a process may take to start and to say hello.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long deleting an instance's files may take.
+const REMOVE_LIMIT: Duration = Duration::from_secs(120);
+
+/// Version that every executable of this build states.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why a process does not run.
+#[derive(Debug, Error)]
+pub(crate) enum StartError {
+    /// The launcher's own answer.
+    #[error("start a process: {0}")]
+    Refused(String),
+    /// The launcher has ended.
+    #[error("start a process: the launcher has ended")]
+    LauncherEnded,
+    /// Nothing happened in time.
+    #[error("start a process: no answer within {} s", START_LIMIT.as_secs())]
+    Timeout,
+    /// Another version stands beside the agent.
+    #[error(
+        "start a process: version {found} stands beside the agent {VERSION}; install one build"
+    )]
+    Version {
+        /// What the process said.
+        found: String,
+    },
+    /// Its channel.
+    #[error("talk to a process")]
+    Channel(#[from] ChannelError),
+    /// Pipe or socket could not be made.
+    #[error("make the pipes of a process")]
+    Pipe(#[from] std::io::Error),
+}
+
+/// What a host allows, as the launcher found it.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    /// Whether every process has a user of its own.
+    pub(crate) privileged: bool,
+    /// What is missing, a sentence each.
+    pub(crate) missing: Vec<String>,
+}
+
+struct Outgoing {
+    request: LaunchRequest,
+    fds: Vec<OwnedFd>,
+}
+
+type Waiting = HashMap<u64, mpsc::UnboundedSender<Life>>;
+
+enum Life {
+    Started,
+    Failed(String),
+    Exited(i32),
+}
+
+struct Shared {
+    // Unbounded, but never more than a start, two signals and a removal per living process.
+    requests: mpsc::UnboundedSender<Outgoing>,
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+    removals: Mutex<HashMap<String, oneshot::Sender<Option<String>>>>,
+    ended: watch::Sender<bool>,
+}
+
+/// Handle of the launcher; clones share it.
+#[derive(Clone)]
+pub(crate) struct Launcher {
+    shared: Arc<Shared>,
+}
+
+impl Launcher {
+    /// Takes over the launcher's channel and waits for what it says of the host.
+    pub(crate) async fn connect(channel: Channel) -> Result<(Self, Host), StartError> {
+        let socket = Arc::new(PacketSocket::new(channel)?);
+        let ready = timeout(START_LIMIT, socket.recv::<LaunchEvent>())
+            .await
+            .map_err(|_| StartError::Timeout)??
+            .ok_or(StartError::LauncherEnded)?;
+        let LaunchEvent::Ready {
+            version,
+            privileged,
+            missing,
+        } = ready.header
+        else {
+            return Err(StartError::Refused(
+                "the launcher's first event is not ready".to_owned(),
+            ));
+        };
+        if version != VERSION {
+            return Err(StartError::Version { found: version });
+        }
+        let (requests, outgoing) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            requests,
+            next: AtomicU64::new(1),
+            waiting: Mutex::default(),
+            removals: Mutex::default(),
+            ended: watch::Sender::new(false),
+        });
+        // Both end with the launcher, and with them the agent.
+        tokio::spawn(write_requests(
+            Arc::clone(&socket),
+            outgoing,
+            Arc::clone(&shared),
+        ));
+        tokio::spawn(read_events(socket, Arc::clone(&shared)));
+        Ok((
+            Self { shared },
+            Host {
+                privileged,
+                missing,
+            },
+        ))
+    }
+
+    /// Returns when the launcher has ended.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.shared.ended.subscribe();
+        // The sender lives in `self`, so an error cannot happen and would mean the same.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Starts a worker, up to its hello.
+    pub(crate) async fn worker(
+        &self,
+        worker: Worker,
+    ) -> Result<(Process, PacketSocket), StartError> {
+        let (ours, theirs) = Channel::pair()?;
+        let (mut process, id) = self.process()?;
+        let stderr = process.pipe.take().ok_or(StartError::LauncherEnded)?;
+        self.request(
+            LaunchRequest::Worker { id, worker },
+            vec![theirs.into_fd(), stderr],
+        );
+        process.started().await?;
+        let socket = PacketSocket::new(ours)?;
+        let hello = timeout(START_LIMIT, socket.recv::<Hello>())
+            .await
+            .map_err(|_| StartError::Timeout)??;
+        match hello {
+            Some(packet) if packet.header.version == VERSION => Ok((process, socket)),
+            Some(packet) => Err(StartError::Version {
+                found: packet.header.version,
+            }),
+            None => {
+                let code = process.exited().await;
+                Err(StartError::Refused(format!(
+                    "{worker:?} ended with code {code} at its start"
+                )))
+            }
+        }
+    }
+
+    /// Starts an application.
+    pub(crate) async fn application(
+        &self,
+        instance: String,
+        node: String,
+        image: String,
+        command: Vec<String>,
+        environment: Vec<(String, String)>,
+    ) -> Result<Process, StartError> {
+        let (mut process, id) = self.process()?;
+        let output = process.pipe.take().ok_or(StartError::LauncherEnded)?;
+        let request = LaunchRequest::Application {
+            id,
+            instance,
+            node,
+            image,
+            command,
+            environment,
+        };
+        self.request(request, vec![output]);
+        process.started().await?;
+        Ok(process)
+    }
+
+    /// Deletes an instance's files.
+    pub(crate) async fn remove(&self, instance: &str) -> Result<(), StartError> {
+        let (done, answer) = oneshot::channel();
+        lock(&self.shared.removals).insert(instance.to_owned(), done);
+        self.request(
+            LaunchRequest::Remove {
+                instance: instance.to_owned(),
+            },
+            Vec::new(),
+        );
+        match timeout(REMOVE_LIMIT, answer).await {
+            Err(_) => Err(StartError::Timeout),
+            Ok(Err(_)) => Err(StartError::LauncherEnded),
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(error))) => Err(StartError::Refused(error)),
+        }
+    }
+
+    fn process(&self) -> Result<(Process, u64), StartError> {
+        let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, life) = mpsc::unbounded_channel();
+        lock(&self.shared.waiting).insert(id, sender);
+        let (output, pipe) = pipe_pair()?;
+        let process = Process {
+            id,
+            launcher: self.clone(),
+            life,
+            exit: None,
+            pipe: Some(pipe),
+            output: Some(output),
+        };
+        Ok((process, id))
+    }
+
+    fn request(&self, request: LaunchRequest, fds: Vec<OwnedFd>) {
+        // An ended launcher is noticed by whoever waits for the answer.
+        let _ = self.shared.requests.send(Outgoing { request, fds });
+    }
+}
+
+fn pipe_pair() -> Result<(pipe::Receiver, OwnedFd), std::io::Error> {
+    let (reader, writer) = std::io::pipe()?;
+    let reader = OwnedFd::from(reader);
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    Ok((
+        pipe::Receiver::from_owned_fd(reader)?,
+        OwnedFd::from(writer),
+    ))
+}
+
+/// A process started by the launcher. Dropping it kills it and all its children.
+pub(crate) struct Process {
+    id: u64,
+    launcher: Launcher,
+    life: mpsc::UnboundedReceiver<Life>,
+    exit: Option<i32>,
+    pipe: Option<OwnedFd>,
+    output: Option<pipe::Receiver>,
+}
+
+impl Process {
+    /// What it writes to standard error (and, for applications, output); once.
+    pub(crate) fn take_output(&mut self) -> Option<pipe::Receiver> {
+        self.output.take()
+    }
+
+    /// Sends a signal to it and its children.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.launcher.request(
+            LaunchRequest::Signal {
+                id: self.id,
+                signal,
+            },
+            Vec::new(),
+        );
+    }
+
+    /// Waits for the end; the code is 128 + signal where a signal ended it.
+    pub(crate) async fn exited(&mut self) -> i32 {
+        loop {
+            if let Some(code) = self.exit {
+                return code;
+            }
+            match self.life.recv().await {
+                Some(Life::Exited(code)) => self.exit = Some(code),
+                Some(Life::Started) => {}
+                Some(Life::Failed(_)) | None => self.exit = Some(128 + 9),
+            }
+        }
+    }
+
+    /// Waits a moment for the end of a process that has closed its channel, and no longer: a
+    /// process that hangs there is killed by its drop.
+    pub(crate) async fn exited_soon(&mut self) -> i32 {
+        timeout(Duration::from_secs(1), self.exited())
+            .await
+            .unwrap_or(128 + 9)
+    }
+
+    async fn started(&mut self) -> Result<(), StartError> {
+        match timeout(START_LIMIT, self.life.recv()).await {
+            Err(_) => Err(StartError::Timeout),
+            Ok(None) => Err(StartError::LauncherEnded),
+            Ok(Some(Life::Started)) => Ok(()),
+            Ok(Some(Life::Failed(message))) => {
+                self.exit = Some(127);
+                Err(StartError::Refused(message))
+            }
+            Ok(Some(Life::Exited(code))) => {
+                self.exit = Some(code);
+                Err(StartError::Refused(format!(
+                    "ended with code {code} at its start"
+                )))
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.exit.is_none() {
+            self.signal(Signal::Kill);
+        }
+        lock(&self.launcher.shared.waiting).remove(&self.id);
+    }
+}
+
+async fn write_requests(
+    socket: Arc<PacketSocket>,
+    mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
+    shared: Arc<Shared>,
+) {
+    while let Some(Outgoing { request, fds }) = outgoing.recv().await {
+        let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        if let Err(error) = socket.send(&request, &[], &borrowed).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the launcher takes no requests"
+            );
+            shared.ended.send_replace(true);
+            return;
+        }
+    }
+}
+
+async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
+    loop {
+        let event = match socket.recv::<LaunchEvent>().await {
+            Ok(Some(packet)) => packet.header,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the launcher's event cannot be read"
+                );
+                break;
+            }
+        };
+        let (id, life) = match event {
+            LaunchEvent::Ready { .. } => continue,
+            LaunchEvent::Started { id, .. } => (id, Life::Started),
+            LaunchEvent::Failed { id, message } => (id, Life::Failed(message)),
+            LaunchEvent::Exited { id, code } => (id, Life::Exited(code)),
+            LaunchEvent::Removed { instance, error } => {
+                if let Some(done) = lock(&shared.removals).remove(&instance) {
+                    let _ = done.send(error);
+                }
+                continue;
+            }
+        };
+        if let Some(waiting) = lock(&shared.waiting).get(&id) {
+            let _ = waiting.send(life);
+        }
+    }
+    shared.ended.send_replace(true);
+    lock(&shared.waiting).clear();
+    lock(&shared.removals).clear();
+}
+
+/// No code panics while it holds one of these locks, so poison says nothing.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,186 @@
+//! Camera passwords: fetched by reference, sealed on disk, opened for one message.
+//!
+//! Owns `device/secrets.key` and `device/secrets/`. A secret is fetched once per version, so that
+//! an offline restart works. Values are wiped from memory where they lie here; they are never
+//! logged and never part of an error.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use parapet_device::SecretId;
+use parapet_device::desired::{CameraSecret, SecretRef};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::durable;
+use crate::link::{Origin, OriginError};
+
+const KEY_LEN: usize = 32;
+
+/// Why a password is not to be had.
+#[derive(Debug, Error)]
+pub(crate) enum SecretError {
+    #[error("make or read the key that seals secrets")]
+    Key(#[source] io::Error),
+    #[error("use the cipher that seals secrets")]
+    Cipher,
+    #[error("store a secret")]
+    Store(#[source] io::Error),
+    #[error("fetch the secret")]
+    Fetch(#[from] OriginError),
+    #[error(
+        "fetch version {wanted} of the secret: version {found} is there; wait or store it anew"
+    )]
+    Version { wanted: u64, found: u64 },
+}
+
+/// All secrets of this device.
+pub(crate) struct Secrets {
+    directory: PathBuf,
+    key: LessSafeKey,
+    origin: Origin,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Secrets {
+    /// Opens the sealed secrets below `device`, the directory of the device's identity.
+    pub(crate) fn open(device: &Path, origin: Origin) -> Result<Self, SecretError> {
+        let directory = device.join("secrets");
+        std::fs::create_dir_all(&directory).map_err(SecretError::Key)?;
+        let path = device.join("secrets.key");
+        let bytes = match durable::read_if_there(&path).map_err(SecretError::Key)? {
+            Some(bytes) => Zeroizing::new(bytes),
+            None => {
+                let mut bytes = Zeroizing::new(vec![0; KEY_LEN]);
+                aws_lc_rs::rand::fill(&mut bytes).map_err(|_| SecretError::Cipher)?;
+                durable::replace(&path, &bytes, 0o600).map_err(SecretError::Key)?;
+                bytes
+            }
+        };
+        let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).map_err(|_| SecretError::Cipher)?;
+        Ok(Self {
+            directory,
+            key: LessSafeKey::new(key),
+            origin,
+        })
+    }
+
+    /// The values of one version of a secret.
+    pub(crate) async fn get(&self, reference: &SecretRef) -> Result<CameraSecret, SecretError> {
+        if let Some(secret) = self.unseal(&reference.id)
+            && secret.version == reference.version
+        {
+            return Ok(secret);
+        }
+        let secret = self.origin.secret(&reference.id).await?;
+        if secret.version != reference.version {
+            let (wanted, found) = (reference.version, secret.version);
+            return Err(SecretError::Version { wanted, found });
+        }
+        self.seal(&reference.id, &secret)?;
+        Ok(secret)
+    }
+
+    /// Forgets the secrets that no camera refers to.
+    pub(crate) fn retain(&self, wanted: impl Fn(&str) -> bool) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if !entry.file_name().to_str().is_some_and(&wanted) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(&self, id: &SecretId, secret: &CameraSecret) -> Result<(), SecretError> {
+        let mut bytes =
+            Zeroizing::new(serde_json::to_vec(secret).map_err(|_| SecretError::Cipher)?);
+        let mut nonce = [0; NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| SecretError::Cipher)?;
+        self.key
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(id.as_str()),
+                &mut *bytes,
+            )
+            .map_err(|_| SecretError::Cipher)?;
+        let sealed = [&nonce[..], &bytes[..]].concat();
+        durable::replace(&self.directory.join(id.as_str()), &sealed, 0o600)
+            .map_err(SecretError::Store)
+    }
+
+    /// What cannot be read or opened counts as not there: it is fetched again.
+    fn unseal(&self, id: &SecretId) -> Option<CameraSecret> {
+        let bytes = durable::read_if_there(&self.directory.join(id.as_str())).ok()??;
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>()?;
+        let mut sealed = Zeroizing::new(sealed.to_vec());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let opened = self
+            .key
+            .open_in_place(nonce, Aad::from(id.as_str()), &mut sealed)
+            .ok()?;
+        serde_json::from_slice(opened).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(version: u64) -> SecretRef {
+        SecretRef {
+            id: "secret-a".parse().unwrap(),
+            version,
+        }
+    }
+
+    fn origin(dir: &Path, json: &str) -> Origin {
+        let desired = dir.join("desired.json");
+        std::fs::write(dir.join("desired.json.secrets.json"), json).unwrap();
+        Origin::File(desired)
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_fetched_once_a_version_and_is_sealed_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let json = r#"{"secret-a":{"version":1,"username":"u","password":"opensesame"}}"#;
+        let secrets = Secrets::open(dir.path(), origin(dir.path(), json)).unwrap();
+        assert_eq!(
+            secrets.get(&reference(1)).await.unwrap().password,
+            "opensesame"
+        );
+        // The control plane is gone and the agent starts again.
+        let offline = Secrets::open(dir.path(), origin(dir.path(), "{}")).unwrap();
+        assert_eq!(offline.get(&reference(1)).await.unwrap().username, "u");
+        let newer = offline.get(&reference(2)).await;
+        assert!(matches!(newer, Err(SecretError::Fetch(_))));
+        let sealed = std::fs::read(dir.path().join("secrets/secret-a")).unwrap();
+        assert!(!sealed.windows(10).any(|w| w == b"opensesame"));
+        offline.retain(|_| false).unwrap();
+        assert!(offline.get(&reference(1)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn another_version_than_the_one_asked_for_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let json = r#"{"secret-a":{"version":1,"username":"u","password":"p"}}"#;
+        let secrets = Secrets::open(dir.path(), origin(dir.path(), json)).unwrap();
+        let refused = secrets.get(&reference(2)).await.err();
+        assert!(matches!(
+            refused,
+            Some(SecretError::Version {
+                wanted: 2,
+                found: 1
+            })
+        ));
+    }
+}

@@ -1,0 +1,396 @@
+//! From the command line to a running appliance, in order.
+//!
+//! Launcher first (as root, where the agent was started so), then into the state directory, then
+//! down to an ordinary user, and only then the run-time with its threads. From there on all paths
+//! are relative: the directories above the state directory may be closed to the agent's user.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use parapet_device::{DesiredDocument, DeviceId, Generation};
+use parapet_plan::Capacity;
+use parapet_sandbox::channel::Channel;
+use parapet_sandbox::launcher_process::{
+    DropError, LauncherOptions, LauncherProcessError, drop_to, spawn_launcher,
+};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::board::Board;
+use crate::config::Config;
+use crate::engine;
+use crate::launcher::{Launcher, StartError};
+use crate::ledger::{Ledger, LedgerError};
+use crate::link::client::{ClientError, ControlPlane};
+use crate::link::enroll::{self, EnrollError};
+use crate::link::identity::{Identity, IdentityError};
+use crate::link::{Origin, live, session};
+use crate::logs::Task;
+use crate::sdk::HOLD;
+use crate::secrets::{SecretError, Secrets};
+use crate::status::{self, Reporter};
+use crate::store::{AssetError, Store};
+use crate::views::Views;
+
+/// Between looks at a desired document on disk.
+const LOOK: Duration = Duration::from_millis(200);
+/// Applications have this long to end with the agent.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// Why the agent does not run, or runs no more.
+#[derive(Debug, Error)]
+#[error("{step}")]
+pub struct AgentError {
+    step: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl AgentError {
+    fn new(step: impl Into<String>) -> Self {
+        Self {
+            step: step.into(),
+            source: None,
+        }
+    }
+
+    fn because(
+        step: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            step: step.into(),
+            source: Some(source.into()),
+        }
+    }
+}
+
+macro_rules! steps {
+    ($($error:ty => $step:literal),* $(,)?) => {
+        $(impl From<$error> for AgentError {
+            fn from(error: $error) -> Self {
+                Self::because($step, error)
+            }
+        })*
+    };
+}
+
+steps! {
+    LauncherProcessError => "start the launcher",
+    DropError => "give up root",
+    StartError => "hear from the launcher",
+    LedgerError => "open the ledger",
+    SecretError => "open the secrets",
+    AssetError => "open the store",
+    IdentityError => "read the device's identity",
+    EnrollError => "enrol the device",
+    ClientError => "prepare the link",
+}
+
+/// Runs the appliance until it is asked to end (`SIGTERM`, `SIGINT`) or cannot go on.
+///
+/// To be called before the process has any other thread.
+pub fn run(config: Config) -> Result<(), AgentError> {
+    let as_root = rustix::process::geteuid().is_root();
+    let enroll = config.enroll.as_deref().map(read_archive).transpose()?;
+    fs::create_dir_all(&config.data)
+        .map_err(|e| AgentError::because(format!("make {}", config.data.display()), e))?;
+    let (mut child, channel) = spawn_launcher(&LauncherOptions {
+        executable: config.libexec.join("parapet-launcher"),
+        state: config.data.clone(),
+        libexec: config.libexec.clone(),
+        sdk: config.sdk.clone(),
+        onnxruntime: config.onnxruntime.clone(),
+        id_base: config.id_base,
+    })?;
+    std::env::set_current_dir(&config.data)
+        .map_err(|e| AgentError::because(format!("enter {}", config.data.display()), e))?;
+    if as_root {
+        give_away(Path::new("."), config.id_base)
+            .map_err(|e| AgentError::because("give the state directory to the agent's user", e))?;
+        drop_to(config.id_base)?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| AgentError::because("start the run-time", e))?;
+    let ended = runtime.block_on(appliance(config, channel, enroll));
+    // Blocking work that hangs must not keep the agent from ending.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    // Its channel is closed: it ends, and with it whatever is left.
+    wait_for(&mut child);
+    ended
+}
+
+fn read_archive(path: &Path) -> Result<Vec<u8>, AgentError> {
+    fs::read(path).map_err(|e| AgentError::because(format!("read {}", path.display()), e))
+}
+
+fn wait_for(launcher: &mut Child) {
+    if let Err(error) = launcher.wait() {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the launcher's end is unknown"
+        );
+    }
+}
+
+/// Makes the agent's user the owner of what an agent that ran as another user has left. Nothing of
+/// the applications (`instances/<id>/...`), which belong to users of their own, and no unpacked
+/// image, which holds a million files and is readable for everybody.
+fn give_away(root: &Path, id: u32) -> io::Result<()> {
+    let give = |path: &Path| std::os::unix::fs::lchown(path, Some(id), Some(id));
+    give(root)?;
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        give(&entry.path())?;
+        let skipped = ["instances", "images"]
+            .iter()
+            .any(|name| entry.file_name() == *name);
+        if !skipped && entry.file_type()?.is_dir() {
+            give_tree(&entry.path(), id)?;
+        }
+    }
+    Ok(())
+}
+
+fn give_tree(path: &Path, id: u32) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        std::os::unix::fs::lchown(entry.path(), Some(id), Some(id))?;
+        if entry.file_type()?.is_dir() {
+            give_tree(&entry.path(), id)?;
+        }
+    }
+    Ok(())
+}
+
+async fn appliance(
+    config: Config,
+    channel: Channel,
+    enroll: Option<Vec<u8>>,
+) -> Result<(), AgentError> {
+    let root = PathBuf::from(".");
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|e| AgentError::because("watch for signals", e))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|e| AgentError::because("watch for signals", e))?;
+    let (launcher, host) = Launcher::connect(channel).await?;
+    for missing in &host.missing {
+        tracing::warn!(privileged = host.privileged, "{missing}");
+    }
+    let asked_to_end = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let part = Appliance {
+        config,
+        root,
+        launcher: launcher.clone(),
+        host,
+        enroll,
+    };
+    let (end, ends) = watch::channel(false);
+    let mut work = tokio::spawn(part.run(ends));
+    let ended = tokio::select! {
+        ended = &mut work => ended,
+        () = asked_to_end => {
+            tracing::info!("asked to end");
+            end.send_replace(true);
+            match tokio::time::timeout(END_LIMIT, &mut work).await {
+                Ok(ended) => ended,
+                Err(_) => return Err(AgentError::new("end in time: an application did not stop")),
+            }
+        }
+        () = launcher.ended() => return Err(AgentError::new("go on: the launcher has ended")),
+    };
+    ended.map_err(|panic| AgentError::because("go on: a part of the agent failed", panic))?
+}
+
+struct Appliance {
+    config: Config,
+    root: PathBuf,
+    launcher: Launcher,
+    host: crate::launcher::Host,
+    enroll: Option<Vec<u8>>,
+}
+
+impl Appliance {
+    async fn run(self, mut ends: watch::Receiver<bool>) -> Result<(), AgentError> {
+        let Self {
+            config,
+            root,
+            launcher,
+            host,
+            enroll,
+        } = self;
+        let device_directory = root.join("device");
+        fs::create_dir_all(&device_directory)
+            .map_err(|e| AgentError::because("make the identity's directory", e))?;
+
+        let mut server = None;
+        let origin = match &config.desired {
+            Some(file) => Origin::File(status::seen_from(&config.data, file)),
+            None => {
+                if let Some(archive) = &enroll {
+                    enroll::enroll(archive, &device_directory).await?;
+                }
+                let identity = Identity::read(&device_directory)?.ok_or_else(|| {
+                    AgentError::new(
+                        "find the device's identity: give the archive of ProvisionDevice with \
+                         --enroll, or a document with --desired",
+                    )
+                })?;
+                let plane = Arc::new(ControlPlane::new(identity)?);
+                server = Some(Arc::clone(&plane));
+                Origin::Server(plane)
+            }
+        };
+        let device: Option<DeviceId> = server.as_ref().map(|server| server.device().clone());
+        let region = server
+            .as_ref()
+            .map_or_else(|| config.region.clone(), |s| s.region().to_owned());
+
+        let ledger = Ledger::open(&root.join("ledger"), device.clone())?;
+        let secrets = Arc::new(Secrets::open(&device_directory, origin.clone())?);
+        let store = Arc::new(Store::open(&root, origin.clone())?);
+        let board = Board::new();
+        let views = Views::new();
+        let (documents, desired) = watch::channel(ledger.document().cloned());
+        let (observed_sender, observed) = watch::channel(ledger.generation());
+        let (applied_sender, applied) = watch::channel(Generation(0));
+        let known = device.or_else(|| ledger.document().map(|document| document.device.clone()));
+        let (device_sender, device) = watch::channel(known);
+        let reporter = Arc::new(Reporter {
+            board: board.clone(),
+            boot_id: boot_id(),
+            observed,
+            applied,
+            device,
+            host,
+            connected: AtomicBool::new(false),
+            seq: AtomicU64::new(0),
+        });
+
+        let engine = engine::Context {
+            root: root.clone(),
+            launcher,
+            secrets,
+            store,
+            board,
+            views: views.clone(),
+            capacity: Capacity {
+                ring_bytes: config.ring_bytes,
+                hold: HOLD,
+            },
+            region,
+        };
+        let mut engine = tokio::spawn(engine::run(engine, desired, applied_sender));
+        let written = Arc::clone(&reporter);
+        let _status: Task = tokio::spawn(async move { status::keep(&written, &root).await }).into();
+
+        let inbox = Inbox {
+            ledger,
+            documents,
+            observed: observed_sender,
+            device: device_sender,
+        };
+        let feed = async {
+            match (server, origin) {
+                (Some(server), _) => {
+                    let _live: Task = tokio::spawn(live::run(Arc::clone(&server), views)).into();
+                    session::run(server, inbox, reporter).await
+                }
+                (None, Origin::File(file)) => watch_file(&file, inbox).await,
+                (None, Origin::Server(_)) => Ok(()),
+            }
+        };
+        tokio::select! {
+            fed = feed => fed?,
+            ended = &mut engine => {
+                ended.map_err(|panic| AgentError::because("go on: the engine failed", panic))?;
+            }
+            _ = ends.wait_for(|end| *end) => {}
+        }
+        // The feed is gone and with it the documents' sender: the engine ends its applications.
+        engine
+            .await
+            .map_err(|panic| AgentError::because("end: the engine failed", panic))
+    }
+}
+
+/// Where new documents go.
+pub(crate) struct Inbox {
+    pub(crate) ledger: Ledger,
+    pub(crate) documents: watch::Sender<Option<DesiredDocument>>,
+    pub(crate) observed: watch::Sender<Generation>,
+    pub(crate) device: watch::Sender<Option<DeviceId>>,
+}
+
+impl Inbox {
+    /// Stores a document and hands it on; says in the log why one is refused.
+    pub(crate) fn offer(&mut self, bytes: &[u8]) {
+        match self.ledger.offer(bytes) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!(generation = %self.ledger.generation(), "new desired document");
+                let document = self.ledger.document().cloned();
+                self.observed.send_replace(self.ledger.generation());
+                self.device
+                    .send_replace(document.as_ref().map(|d| d.device.clone()));
+                self.documents.send_replace(document);
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a desired document is refused"
+            ),
+        }
+    }
+}
+
+/// The tool for tests: a document on disk in place of a control plane.
+async fn watch_file(path: &Path, mut inbox: Inbox) -> Result<(), AgentError> {
+    let mut seen = None;
+    let mut told = false;
+    loop {
+        match fs::metadata(path).and_then(|metadata| Ok((metadata.modified()?, metadata.len()))) {
+            Ok(now) if seen == Some(now) => {}
+            Ok(now) => match fs::read(path) {
+                Ok(bytes) => {
+                    told = false;
+                    seen = Some(now);
+                    inbox.offer(&bytes);
+                }
+                Err(error) => tell(&mut told, path, &error),
+            },
+            Err(error) => tell(&mut told, path, &error),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn tell(told: &mut bool, path: &Path, error: &io::Error) {
+    if !std::mem::replace(told, true) {
+        tracing::warn!(
+            path = %path.display(), error = error as &dyn std::error::Error,
+            "no desired document yet"
+        );
+    }
+}
+
+/// Random, so that two starts never share one. Without a random source nothing else works either.
+fn boot_id() -> String {
+    let mut bytes = [0; 16];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        tracing::error!("no random numbers");
+    }
+    hex::encode(bytes)
+}
