@@ -1,2 +1,55 @@
-//! parapet-launcher
-fn main() {}
+//! `parapet-launcher`: the only privileged process of an appliance.
+//!
+//! It starts workers and applications from typed requests of the agent and tells the agent what
+//! became of them. One thread, one loop. It parses nothing but its command line and those
+//! requests, opens no socket, and ends with the agent's end of the channel; everything it has
+//! started ends with it. As an ordinary user it works in a user namespace of its own and says what
+//! that cannot give. See `docs/sandbox.md`.
+
+#![forbid(unsafe_code)]
+
+mod host;
+mod names;
+mod options;
+mod remove;
+mod requests;
+mod roots;
+mod users;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use options::Options;
+use parapet_sandbox::channel::Channel;
+use parapet_sandbox::launcher_process;
+
+fn main() -> ExitCode {
+    let arguments = std::env::args_os().skip(1);
+    let options = match Options::parse(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("parapet-launcher: {error}\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("parapet-launcher: failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> anyhow::Result<()> {
+    let channel = launcher_process::inherited_channel(options.channel_fd)
+        .context("find the agent's channel")?;
+    let host = host::prepare(options).context("prepare the host")?;
+    serve(&channel, host)
+}
+
+fn serve(channel: &Channel, host: host::Host) -> anyhow::Result<()> {
+    requests::Requests::new(channel, host)
+        .serve()
+        .context("serve the agent")
+}

@@ -5,16 +5,18 @@
 //! Never restarts the launcher: when it ends, everything it started has ended, and so does the
 //! agent.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{capabilities, set_no_new_privs};
 use thiserror::Error;
 
 use crate::channel::{Channel, ChannelError};
+use crate::kernel;
 
 /// First host user of Parapet where `--id-base` names none: the agent's own. High, so that no
 /// account of the host and no range of `/etc/subuid` is likely to reach it, and below 2^31.
@@ -63,7 +65,7 @@ pub enum LauncherProcessError {
 /// everything it has started.
 pub fn spawn_launcher(options: &LauncherOptions) -> Result<(Child, Channel), LauncherProcessError> {
     let (ours, theirs) = Channel::pair()?;
-    let theirs: OwnedFd = theirs.into_fd();
+    let theirs = theirs.into_fd();
     let mut command = Command::new(&options.executable);
     command
         .arg("--channel-fd")
@@ -84,33 +86,10 @@ pub fn spawn_launcher(options: &LauncherOptions) -> Result<(Child, Channel), Lau
     if let Some(onnxruntime) = &options.onnxruntime {
         command.arg("--onnxruntime").arg(onnxruntime);
     }
-    let source = theirs.as_raw_fd();
-    #[expect(unsafe_code, reason = "a descriptor at a fixed number needs dup2")]
-    let placed = move || {
-        // SAFETY: dup2 and fcntl touch only descriptor numbers of the forked child, and are
-        // async-signal-safe; `source` is open in it, since `theirs` outlives `spawn` below.
-        let result = unsafe {
-            if source == CHANNEL_FD {
-                libc::fcntl(CHANNEL_FD, libc::F_SETFD, 0)
-            } else {
-                libc::dup2(source, CHANNEL_FD)
-            }
-        };
-        if result < 0 {
-            Err(std::io::Error::last_os_error())
-        } else {
-            Ok(())
-        }
-    };
-    // SAFETY: the closure allocates nothing, takes no lock and calls async-signal-safe functions
-    // only, as `pre_exec` asks for.
-    #[expect(
-        unsafe_code,
-        reason = "a descriptor at a fixed number needs a step before exec"
-    )]
-    unsafe {
-        command.pre_exec(placed);
-    }
+    // Whatever its number, after this call number 3 is taken, so that the pipe by which std learns
+    // of a failed exec cannot be what the child overwrites there.
+    let theirs = fcntl_dupfd_cloexec(&theirs, CHANNEL_FD).map_err(ChannelError::from)?;
+    kernel::place_in(&mut command, theirs.as_raw_fd(), CHANNEL_FD);
     let child = command
         .spawn()
         .map_err(|source| LauncherProcessError::Start {
@@ -118,6 +97,28 @@ pub fn spawn_launcher(options: &LauncherOptions) -> Result<(Child, Channel), Lau
             source,
         })?;
     Ok((child, ours))
+}
+
+/// The launcher's own end of the channel, at the number that its command line names.
+/// To be called once.
+pub fn inherited_channel(number: RawFd) -> std::io::Result<Channel> {
+    let descriptor = kernel::inherit(number)?;
+    if rustix::net::sockopt::socket_type(&descriptor)? != rustix::net::SocketType::SEQPACKET {
+        return Err(std::io::Error::other("the descriptor is no packet socket"));
+    }
+    Ok(Channel::from_fd(descriptor))
+}
+
+/// Makes an ordinary user root of a user namespace of its own, in which it may make others.
+/// All its files stay those of the user.
+pub fn enter_user_namespace() -> std::io::Result<()> {
+    let user = rustix::process::geteuid().as_raw();
+    let group = rustix::process::getegid().as_raw();
+    kernel::unshare_user_and_mounts()?;
+    // The kernel's condition for a group map by an ordinary user.
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
 /// Why root could not be given up.
@@ -147,27 +148,7 @@ pub enum DropError {
 /// before the first thread. The directories above the state directory may be closed to `id`
 /// (`/root` is): enter the state directory first and use it by relative paths.
 pub fn drop_to(id: u32) -> Result<(), DropError> {
-    let refused = |step| DropError::Refused {
-        step,
-        source: std::io::Error::last_os_error(),
-    };
-    // glibc's wrappers change every thread of the process; rustix's would change this one alone.
-    // SAFETY: these calls take numbers and, for setgroups, an empty list whose address is unused.
-    #[expect(
-        unsafe_code,
-        reason = "the process-wide calls are in the C library alone"
-    )]
-    unsafe {
-        if libc::setgroups(0, std::ptr::null()) != 0 {
-            return Err(refused("setgroups"));
-        }
-        if libc::setresgid(id, id, id) != 0 {
-            return Err(refused("setresgid"));
-        }
-        if libc::setresuid(id, id, id) != 0 {
-            return Err(refused("setresuid"));
-        }
-    }
+    kernel::become_user(id).map_err(|(step, source)| DropError::Refused { step, source })?;
     let step = |step| {
         move |errno: rustix::io::Errno| DropError::Refused {
             step,

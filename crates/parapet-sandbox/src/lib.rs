@@ -5,7 +5,13 @@
 //! the launcher and gives up root) and [`inherited`] (how what is started finds its channel).
 //! Holds no policy of its own and parses nothing that a camera, a package or a network peer wrote.
 
+pub mod bare;
 pub mod channel;
 pub mod inherited;
+mod init;
+mod kernel;
 pub mod launch;
 pub mod launcher_process;
+pub mod root;
+pub mod setup;
+pub mod spawn;

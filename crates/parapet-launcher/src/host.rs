@@ -1,0 +1,152 @@
+//! What this host allows, found out once, by trying.
+//!
+//! Owns the handles and paths that every start uses. Never falls back in silence: what is not
+//! possible is a sentence in [`Host::missing`], which the agent shows to the operator.
+
+use std::error::Error as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use parapet_sandbox::launcher_process::enter_user_namespace;
+use parapet_sandbox::root::Root;
+use parapet_sandbox::spawn::{Limits, Network, Program, Sandbox, SpawnError, Users, spawn};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, openat};
+
+use crate::options::Options;
+use crate::users::Directory;
+
+/// How processes are kept apart here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// Namespaces, and a user for each.
+    Users,
+    /// Namespaces; all are the caller's user outside.
+    Namespaces,
+    /// Neither. Applications are refused.
+    Bare,
+}
+
+/// What all starts share.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) isolation: Isolation,
+    pub(crate) state: OwnedFd,
+    pub(crate) libexec: PathBuf,
+    pub(crate) sdk: PathBuf,
+    pub(crate) onnxruntime: Option<PathBuf>,
+    pub(crate) users: Directory,
+    pub(crate) missing: Vec<String>,
+}
+
+/// Tries the host out and opens what is needed.
+pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
+    std::fs::create_dir_all(&options.state)
+        .with_context(|| format!("make {}", options.state.display()))?;
+    let root = rustix::process::geteuid().is_root();
+    let mut missing = Vec::new();
+    let mut isolation = if root {
+        Isolation::Users
+    } else {
+        Isolation::Namespaces
+    };
+    if !root && let Err(error) = enter_user_namespace() {
+        isolation = Isolation::Bare;
+        missing.push(bare(&error.to_string()));
+    }
+    // Only now: a handle from before would belong to the mounts that were left.
+    let state = open_state(&options.state, root.then_some(options.id_base))?;
+    let mut users = if root {
+        Directory::own(options.id_base)
+    } else {
+        Directory::Shared
+    };
+    if isolation != Isolation::Bare
+        && let Err(error) = try_out(&mut users)
+    {
+        isolation = Isolation::Bare;
+        let cause = error
+            .source()
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        missing.push(bare(&format!("failed to {error}{cause}")));
+    }
+    if isolation != Isolation::Users {
+        missing.push(
+            "a user for each process: everything runs as the user that started Parapet; start it \
+             as root to give each process its own"
+                .to_owned(),
+        );
+    }
+    Ok(Host {
+        isolation,
+        state,
+        libexec: options.libexec.clone(),
+        sdk: options.sdk.clone(),
+        onnxruntime: options.onnxruntime.clone(),
+        users,
+        missing,
+    })
+}
+
+fn bare(cause: &str) -> String {
+    format!(
+        "sandboxes ({cause}): workers run with no new privileges and, but for ingest, without \
+         network, but see the files of their user; applications do not start. Allow user \
+         namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
+         kernel.apparmor_restrict_unprivileged_userns) or start as root"
+    )
+}
+
+fn open_state(path: &Path, owner: Option<u32>) -> anyhow::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let step = || format!("open the state directory {}", path.display());
+    let state = openat(CWD, path, flags, Mode::empty()).with_context(step)?;
+    fchmod(&state, Mode::from_raw_mode(0o700)).with_context(step)?;
+    if let Some(id) = owner {
+        fchown(&state, Some(Uid::from_raw(id)), Some(Gid::from_raw(id))).with_context(step)?;
+    }
+    Ok(state)
+}
+
+/// Goes through a whole set-up up to the program, for a worker's and an application's kind.
+fn try_out(users: &mut Directory) -> Result<(), SpawnError> {
+    let nobody = std::collections::BTreeSet::new();
+    let kinds = [
+        (users.worker(&nobody).ok(), Network::Host),
+        (users.worker(&nobody).ok(), Network::None),
+        (users.application(None, &nobody).ok(), Network::Loopback),
+    ];
+    for (users, network) in kinds {
+        let users = users.unwrap_or(Users {
+            inside: 0,
+            outside: 0,
+            count: 1,
+            run_as: 0,
+        });
+        let running = spawn(trial(users, network))?;
+        running.destroy();
+    }
+    Ok(())
+}
+
+fn trial(users: Users, network: Network) -> Sandbox {
+    Sandbox {
+        users,
+        network,
+        root: Root::new(),
+        program: Program::None,
+        descriptors: Vec::new(),
+        limits: Limits {
+            files: 64,
+            processes: None,
+        },
+    }
+}
+
+impl Host {
+    /// The state directory.
+    pub(crate) fn state(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.state.as_fd()
+    }
+}

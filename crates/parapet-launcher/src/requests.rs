@@ -1,0 +1,548 @@
+//! The loop: requests in, events out, and the processes that run.
+//!
+//! Owns every process and task that was started. One thread: a request is done before the next is
+//! read, except for deletions, which have a process of their own. What is wrong with a request
+//! goes back to the agent; what is wrong with the channel ends the launcher.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::io::{PipeReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::Context;
+use parapet_sandbox::bare::{self, Bare};
+use parapet_sandbox::channel::{Channel, Packet};
+use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Signal, Worker};
+use parapet_sandbox::root::open_below;
+use parapet_sandbox::spawn::{
+    Limits, Network, Program, Running, Sandbox, SpawnError, Users, spawn, spawn_task,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, statat};
+use rustix::io::Errno;
+use thiserror::Error as ThisError;
+
+use crate::host::{Host, Isolation};
+use crate::names::{Image, Name, NameError};
+use crate::remove::remove;
+use crate::roots::{self, RootsError};
+use crate::users::UsersError;
+
+/// Most processes and deletions at a time: far above what an appliance of any size runs.
+const MAX_PROCESSES: usize = 1024;
+/// Most instances looked at for their users.
+const MAX_INSTANCES: usize = 8192;
+/// Longest message of a failure.
+const MAX_MESSAGE: usize = 2048;
+
+/// Why a request is refused. The message goes to the operator.
+#[derive(Debug, ThisError)]
+enum RequestError {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Users(#[from] UsersError),
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error("start process {0}: that number is in use")]
+    Used(u64),
+    #[error("start a process: {MAX_PROCESSES} run already")]
+    Full,
+    #[error("start a process: the request came with {found} descriptors and needs {needed}")]
+    Descriptors { needed: usize, found: usize },
+    #[error(
+        "start an application: this host allows no user namespaces; allow them, or start as root"
+    )]
+    NoSandbox,
+    #[error("{step}")]
+    Files {
+        step: &'static str,
+        #[source]
+        source: Errno,
+    },
+    #[error("remove {0}: an application of it runs")]
+    InUse(Name),
+    #[error("remove {instance}")]
+    Task {
+        instance: Name,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+struct Process {
+    running: Running,
+    kind: Kind,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Worker { user: u32 },
+    Application { instance: Name },
+}
+
+struct Deletion {
+    instance: Name,
+    running: Running,
+    report: PipeReader,
+}
+
+/// The launcher at work.
+pub(crate) struct Requests<'a> {
+    channel: &'a Channel,
+    host: Host,
+    processes: BTreeMap<u64, Process>,
+    deletions: Vec<Deletion>,
+}
+
+impl<'a> Requests<'a> {
+    pub(crate) fn new(channel: &'a Channel, host: Host) -> Self {
+        Self {
+            channel,
+            host,
+            processes: BTreeMap::new(),
+            deletions: Vec::new(),
+        }
+    }
+
+    /// Says what the host allows, then serves until the agent's end of the channel closes.
+    pub(crate) fn serve(mut self) -> anyhow::Result<()> {
+        self.tell(&LaunchEvent::Ready {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            privileged: self.host.isolation == Isolation::Users,
+            missing: self.host.missing.clone(),
+        })?;
+        loop {
+            let (request, ended, deleted) = self.wait()?;
+            // Ends first: a request may use a number or a user that has just become free.
+            for id in ended {
+                self.ended(id)?;
+            }
+            for index in deleted.into_iter().rev() {
+                self.deleted(index)?;
+            }
+            if request {
+                match self
+                    .channel
+                    .recv::<LaunchRequest>()
+                    .context("read a request")?
+                {
+                    Some(packet) => self.answer(packet)?,
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Whether there is a request, which processes have ended, which deletions.
+    fn wait(&self) -> anyhow::Result<(bool, Vec<u64>, Vec<usize>)> {
+        let ids: Vec<u64> = self.processes.keys().copied().collect();
+        let mut polled = vec![PollFd::new(self.channel, PollFlags::IN)];
+        let runs = self.processes.values().map(|process| &process.running);
+        polled.extend(
+            runs.chain(self.deletions.iter().map(|deletion| &deletion.running))
+                .map(|running| PollFd::new(running, PollFlags::IN)),
+        );
+        loop {
+            match poll(&mut polled, None) {
+                Err(Errno::INTR) => {}
+                other => {
+                    other.context("wait for requests")?;
+                    break;
+                }
+            }
+        }
+        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let (processes, deletions) = ready[1..].split_at(ids.len());
+        let ended = ids.into_iter().zip(processes).filter(|(_, ready)| **ready);
+        let deleted = deletions.iter().enumerate().filter(|(_, ready)| **ready);
+        Ok((
+            ready[0],
+            ended.map(|(id, _)| id).collect(),
+            deleted.map(|(i, _)| i).collect(),
+        ))
+    }
+
+    fn answer(&mut self, packet: Packet<LaunchRequest>) -> anyhow::Result<()> {
+        let Packet { header, fds, .. } = packet;
+        match header {
+            LaunchRequest::Worker { id, worker } => {
+                let started = self.worker(id, worker, fds);
+                self.started(id, started)
+            }
+            LaunchRequest::Application {
+                id,
+                instance,
+                node,
+                image,
+                command,
+                environment,
+            } => {
+                let wanted = Wanted {
+                    instance,
+                    node,
+                    image,
+                    command,
+                    environment,
+                };
+                let started = self.application(id, wanted, fds);
+                self.started(id, started)
+            }
+            LaunchRequest::Signal { id, signal } => self.signal(id, signal),
+            LaunchRequest::Remove { instance } => match self.remove(instance.clone()) {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    let error = Some(describe(&error));
+                    self.tell(&LaunchEvent::Removed { instance, error })
+                }
+            },
+        }
+    }
+
+    fn worker(
+        &mut self,
+        id: u64,
+        worker: Worker,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Process, RequestError> {
+        self.admit(id)?;
+        let found = fds.len();
+        let [channel, stderr]: [OwnedFd; 2] = fds
+            .try_into()
+            .map_err(|_| RequestError::Descriptors { needed: 2, found })?;
+        let taken = self
+            .processes
+            .values()
+            .filter_map(|process| match process.kind {
+                Kind::Worker { user } => Some(user),
+                Kind::Application { .. } => None,
+            });
+        let users = self.host.users.worker(&taken.collect())?;
+        let command = roots::worker_command(&self.host, worker)?;
+        let descriptors = vec![null()?, null()?, stderr, channel];
+        let limits = self.limits(256);
+        let network = roots::network(worker);
+        let running = if self.host.isolation == Isolation::Bare {
+            bare::spawn(Bare {
+                executable: self.host.libexec.join(roots::executable(worker)),
+                environment: bare_environment(&self.host, worker),
+                network,
+                descriptors,
+                limits,
+            })?
+        } else {
+            let root = roots::worker_root(&self.host, worker)?;
+            let program = Program::First(command);
+            spawn(Sandbox {
+                users,
+                network,
+                root,
+                program,
+                descriptors,
+                limits,
+            })?
+        };
+        Ok(Process {
+            running,
+            kind: Kind::Worker {
+                user: users.outside,
+            },
+        })
+    }
+
+    fn application(
+        &mut self,
+        id: u64,
+        wanted: Wanted,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Process, RequestError> {
+        self.admit(id)?;
+        let found = fds.len();
+        let [output]: [OwnedFd; 1] = fds
+            .try_into()
+            .map_err(|_| RequestError::Descriptors { needed: 1, found })?;
+        let instance = Name::parse("instance", wanted.instance)?;
+        let node = Name::parse("node", wanted.node)?;
+        let image = Image::parse(wanted.image)?;
+        if self.host.isolation == Isolation::Bare {
+            return Err(RequestError::NoSandbox);
+        }
+        let command = roots::application_command(wanted.command, wanted.environment)?;
+        let users = self.directories(&instance, &node)?;
+        // So that the application may open /dev/stdout: the pipe is a file of its own then.
+        own(&output, users)?;
+        let root = roots::application_root(&self.host, &image, &instance, &node)?;
+        let again = output.try_clone().map_err(|error| {
+            let source = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            RequestError::Files {
+                step: "copy the output's descriptor",
+                source,
+            }
+        })?;
+        let running = spawn(Sandbox {
+            users,
+            network: Network::Loopback,
+            root,
+            program: Program::UnderInit(command),
+            descriptors: vec![null()?, output, again],
+            limits: self.limits(2048),
+        })?;
+        Ok(Process {
+            running,
+            kind: Kind::Application { instance },
+        })
+    }
+
+    fn admit(&self, id: u64) -> Result<(), RequestError> {
+        if self.processes.contains_key(&id) {
+            return Err(RequestError::Used(id));
+        }
+        if self.processes.len() + self.deletions.len() >= MAX_PROCESSES {
+            return Err(RequestError::Full);
+        }
+        Ok(())
+    }
+
+    fn limits(&self, processes: u64) -> Limits {
+        // Where all share the caller's user, the limit would count what is not ours.
+        let own = self.host.isolation == Isolation::Users;
+        Limits {
+            files: 2048,
+            processes: own.then_some(processes),
+        }
+    }
+
+    /// Makes the instance's log and storage directories for its users.
+    fn directories(&self, instance: &Name, node: &Name) -> Result<Users, RequestError> {
+        let path = format!("instances/{instance}");
+        let base = open_below(self.host.state(), Path::new(&path), DIRECTORY)
+            .map_err(|source| RootsError::Missing { what: path, source })?;
+        let owner = storage_owner(&base, "storage")
+            .map_err(|source| files("look at the instance's storage", source))?;
+        let users = self
+            .host
+            .users
+            .application(owner, &self.other_owners(instance)?)?;
+        directory(&base, "storage", 0o700, Some(users))?;
+        let logs = directory(&base, "logs", 0o755, None)?;
+        directory(&logs, node.as_str(), 0o755, Some(users))?;
+        Ok(users)
+    }
+
+    fn other_owners(&self, instance: &Name) -> Result<BTreeSet<u32>, RequestError> {
+        let failed = |source| files("look at the users of other instances", source);
+        let all =
+            open_below(self.host.state(), Path::new("instances"), DIRECTORY).map_err(failed)?;
+        let mut owners = BTreeSet::new();
+        for entry in rustix::fs::Dir::read_from(&all)
+            .map_err(failed)?
+            .take(MAX_INSTANCES)
+        {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            if name.starts_with('.') || name == instance.as_str() {
+                continue;
+            }
+            // An entry that is no instance has no storage and no users.
+            let storage = open_below(all.as_fd(), Path::new(name), DIRECTORY)
+                .and_then(|other| storage_owner(&other, "storage"));
+            owners.extend(storage.ok().flatten());
+        }
+        Ok(owners)
+    }
+
+    fn signal(&self, id: u64, signal: Signal) -> anyhow::Result<()> {
+        // An unknown number has ended a moment ago; its event is on the way.
+        let Some(process) = self.processes.get(&id) else {
+            return Ok(());
+        };
+        match (signal, &process.kind) {
+            (Signal::Terminate, Kind::Application { .. }) => process.running.terminate(),
+            // A worker is the first process of its namespace, which the kernel shields from
+            // signals it does not handle; and it holds nothing that it could put in order.
+            _ => process.running.kill(),
+        }
+        .context("signal a process")
+    }
+
+    fn remove(&mut self, instance: String) -> Result<(), RequestError> {
+        let instance = Name::parse("instance", instance)?;
+        if self.processes.len() + self.deletions.len() >= MAX_PROCESSES {
+            return Err(RequestError::Full);
+        }
+        let in_use = |process: &Process| matches!(&process.kind, Kind::Application { instance: used } if *used == instance);
+        if self.processes.values().any(in_use) {
+            return Err(RequestError::InUse(instance));
+        }
+        let state = self.host.state();
+        let started = spawn_task(|| {
+            let directory = match open_below(state, Path::new("instances"), DIRECTORY) {
+                Err(Errno::NOENT) => return Ok(()),
+                other => other.map_err(|errno| format!("open instances: {errno}"))?,
+            };
+            let name = std::ffi::CString::new(instance.as_str()).map_err(|e| e.to_string())?;
+            remove(directory.as_fd(), &name)
+        });
+        let (running, report) = started.map_err(|source| RequestError::Task {
+            instance: instance.clone(),
+            source,
+        })?;
+        self.deletions.push(Deletion {
+            instance,
+            running,
+            report,
+        });
+        Ok(())
+    }
+
+    fn started(&mut self, id: u64, started: Result<Process, RequestError>) -> anyhow::Result<()> {
+        match started {
+            Ok(process) => {
+                let pid = process.running.pid();
+                self.processes.insert(id, process);
+                self.tell(&LaunchEvent::Started { id, pid })
+            }
+            Err(error) => self.tell(&LaunchEvent::Failed {
+                id,
+                message: describe(&error),
+            }),
+        }
+    }
+
+    fn ended(&mut self, id: u64) -> anyhow::Result<()> {
+        let Some(process) = self.processes.get(&id) else {
+            return Ok(());
+        };
+        let Some(code) = process.running.reap().context("reap a process")? else {
+            return Ok(());
+        };
+        self.processes.remove(&id);
+        self.tell(&LaunchEvent::Exited { id, code })
+    }
+
+    fn deleted(&mut self, index: usize) -> anyhow::Result<()> {
+        let Some(code) = self.deletions[index]
+            .running
+            .reap()
+            .context("reap a deletion")?
+        else {
+            return Ok(());
+        };
+        let Deletion {
+            instance, report, ..
+        } = self.deletions.remove(index);
+        let mut message = String::new();
+        let read = report.take(MAX_MESSAGE as u64).read_to_string(&mut message);
+        let error = match (code, read) {
+            (0, _) => None,
+            (_, Ok(length)) if length > 0 => Some(message),
+            _ => Some(format!("the deletion ended with code {code}")),
+        };
+        self.tell(&LaunchEvent::Removed {
+            instance: instance.as_str().to_owned(),
+            error,
+        })
+    }
+
+    fn tell(&self, event: &LaunchEvent) -> anyhow::Result<()> {
+        match self.channel.send(event, &[], &[]) {
+            // The agent has ended, which the next read sees.
+            Err(parapet_sandbox::channel::ChannelError::Socket(error))
+                if error.kind() == std::io::ErrorKind::BrokenPipe =>
+            {
+                Ok(())
+            }
+            other => other.context("tell the agent"),
+        }
+    }
+}
+
+struct Wanted {
+    instance: String,
+    node: String,
+    image: String,
+    command: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+
+fn files(step: &'static str, source: Errno) -> RequestError {
+    RequestError::Files { step, source }
+}
+
+fn null() -> Result<OwnedFd, RequestError> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open("/dev/null", flags, Mode::empty())
+        .map_err(|source| files("open /dev/null", source))
+}
+
+/// The owner of a directory, unless it is not there or still the launcher's: then a start ended
+/// half-way.
+fn storage_owner(base: &OwnedFd, name: &str) -> Result<Option<u32>, Errno> {
+    match statat(base, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if stat.st_uid == rustix::process::geteuid().as_raw() => Ok(None),
+        Ok(stat) => Ok(Some(stat.st_uid)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn directory(
+    parent: &OwnedFd,
+    name: &str,
+    mode: u32,
+    users: Option<Users>,
+) -> Result<OwnedFd, RequestError> {
+    match mkdirat(parent, name, Mode::from_raw_mode(mode)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(source) => return Err(files("make a directory of the instance", source)),
+    }
+    let made = open_below(parent.as_fd(), Path::new(name), DIRECTORY)
+        .map_err(|source| files("open a directory of the instance", source))?;
+    if let Some(users) = users {
+        let stat = fstat(&made).map_err(|source| files("look at a directory", source))?;
+        if stat.st_uid != users.outside {
+            own(&made, users)?;
+            fchmod(&made, Mode::from_raw_mode(mode))
+                .map_err(|source| files("open a directory to its user", source))?;
+        }
+    }
+    Ok(made)
+}
+
+fn own(file: &OwnedFd, users: Users) -> Result<(), RequestError> {
+    // Inside, the program runs as `run_as`; the first one inside is the first one outside.
+    let id = users.outside + (users.run_as - users.inside);
+    fchown(file, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))
+        .map_err(|source| files("give a file to the application", source))
+}
+
+fn bare_environment(host: &Host, worker: Worker) -> Vec<(String, String)> {
+    let mut environment = vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
+    if let (Worker::Infer, Some(library)) = (worker, &host.onnxruntime) {
+        environment.push((
+            "ORT_DYLIB_PATH".to_owned(),
+            library.to_string_lossy().into_owned(),
+        ));
+    }
+    environment
+}
+
+/// An error and its causes in one line.
+fn describe(error: &RequestError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text.truncate(text.floor_char_boundary(MAX_MESSAGE));
+    text
+}
