@@ -7,7 +7,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::element;
-use crate::model::{Model, Output, RunError};
+use crate::model::{Filler, Model, Output, RunError};
 
 /// Each tensor starts at a multiple of this in its memory.
 const ALIGN: u64 = 64;
@@ -73,7 +73,7 @@ pub(crate) fn serve(model: &Model, channel: &Channel) {
             input = packet.fds.into_iter().next();
         }
         let result = run(model, input.as_ref(), &inputs);
-        let sent = match result.and_then(|outputs| store(&mut output, outputs)) {
+        let sent = match result.and_then(|outputs| store(&mut output, &outputs)) {
             Ok((outputs, fresh)) => {
                 let fds = output
                     .iter()
@@ -118,8 +118,7 @@ fn run(
     tensors: &[Tensor],
 ) -> Result<Vec<Output>, RunError> {
     let memory = memory.ok_or_else(|| RunError::Input("no input memory was sent".to_owned()))?;
-    let mut fillers: Vec<(Vec<u64>, Box<dyn FnMut(&mut [u8]) -> Result<(), RunError>>)> =
-        Vec::new();
+    let mut fillers = Vec::new();
     for port in model.inputs() {
         let tensor = tensors
             .iter()
@@ -133,13 +132,13 @@ fn run(
             )));
         }
         let (name, offset) = (port.name.clone(), tensor.offset);
-        fillers.push((
-            tensor.shape.clone(),
-            Box::new(move |buffer| {
+        fillers.push(Filler {
+            shape: tensor.shape.clone(),
+            fill: Box::new(move |buffer: &mut [u8]| {
                 read_at(memory, buffer, offset)
                     .map_err(|error| RunError::Input(format!("input {name:?}: {error}")))
             }),
-        ));
+        });
     }
     model.run(&mut fillers)
 }
@@ -165,13 +164,10 @@ struct Memory {
 }
 
 /// Writes the outputs; also tells whether the memory is new to the caller.
-fn store(
-    memory: &mut Option<Memory>,
-    outputs: Vec<Output>,
-) -> Result<(Vec<Tensor>, bool), RunError> {
+fn store(memory: &mut Option<Memory>, outputs: &[Output]) -> Result<(Vec<Tensor>, bool), RunError> {
     let mut end = 0;
     let mut described = Vec::with_capacity(outputs.len());
-    for output in &outputs {
+    for output in outputs {
         let bytes = output.bytes.len() as u64;
         described.push(Tensor {
             name: output.name.clone(),
@@ -193,7 +189,7 @@ fn store(
         *memory = Some(Memory::new(end.max(1)).map_err(fault)?);
     }
     if let Some(memory) = memory {
-        for (tensor, output) in described.iter().zip(&outputs) {
+        for (tensor, output) in described.iter().zip(outputs) {
             memory
                 .write_at(&output.bytes, tensor.offset)
                 .map_err(fault)?;

@@ -14,7 +14,7 @@ mod model;
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -23,8 +23,6 @@ use parapet_sandbox::channel::{Channel, ChannelError, Packet};
 
 use model::{LoadError, Model};
 
-/// The worker's channel to the agent (`parapet-media::protocol`).
-const CHANNEL_FD: i32 = 3;
 /// Largest model file.
 const MAX_MODEL: u64 = 2 << 30;
 /// Most sockets at a time; further ones are closed at once.
@@ -35,13 +33,13 @@ fn main() -> ExitCode {
         println!("parapet-infer {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
-    #[expect(
-        unsafe_code,
-        reason = "the launcher hands the channel over as a number"
-    )]
-    // SAFETY: the launcher starts every worker with its channel as descriptor 3, nothing else in
-    // this process uses that number, and it is taken once, here.
-    let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(CHANNEL_FD) });
+    let channel = match parapet_sandbox::inherited::channel() {
+        Ok(channel) => channel,
+        Err(error) => {
+            eprintln!("parapet-infer: failed to {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     match serve(&channel) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

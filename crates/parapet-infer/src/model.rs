@@ -59,6 +59,17 @@ pub(crate) struct Output {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// Writes elements into the buffer it is given.
+pub(crate) type Fill<'a> = dyn FnMut(&mut [u8]) -> Result<(), RunError> + 'a;
+
+/// One input of a call: its shape, and what writes its elements into the buffer it is given.
+pub(crate) struct Filler<'a> {
+    /// Extents.
+    pub(crate) shape: Vec<u64>,
+    /// Fills the buffer, or says why it cannot.
+    pub(crate) fill: Box<Fill<'a>>,
+}
+
 /// A model that answers.
 pub(crate) struct Model {
     session: Mutex<Session>,
@@ -78,15 +89,18 @@ impl Model {
         let fault =
             |error: ort::Error| LoadError::Model(format!("the model cannot be loaded: {error}"));
         let environment = ort::init().with_telemetry(false).build().map_err(fault)?;
-        let builder = Session::builder(&environment).map_err(fault)?;
-        let session = builder
+        let mut builder = Session::builder(&environment)
+            .map_err(fault)?
             .with_intra_threads(threads.clamp(1, 64) as usize)
-            // Spinning would take the cores that decoders need between two calls.
-            .and_then(|builder| builder.with_intra_op_spinning(false))
-            .and_then(|builder| builder.with_inter_op_spinning(false))
-            .map_err(|error| fault(error.into()))?
-            .commit_from_memory(bytes)
-            .map_err(fault)?;
+            .map_err(|error| fault(error.into()))?;
+        // Spinning would take the cores that decoders need between two calls.
+        builder = builder
+            .with_intra_op_spinning(false)
+            .map_err(|error| fault(error.into()))?;
+        builder = builder
+            .with_inter_op_spinning(false)
+            .map_err(|error| fault(error.into()))?;
+        let session = builder.commit_from_memory(bytes).map_err(fault)?;
         let mut inputs = ports(session.inputs())?;
         let outputs = ports(session.outputs())?;
         fit(&mut inputs, promised)?;
@@ -118,24 +132,21 @@ impl Model {
         &self.inputs
     }
 
-    /// Runs the model on one shape and one filler per input, in the model's order. A filler writes
-    /// the elements into the buffer it is given.
-    pub(crate) fn run(
-        &self,
-        tensors: &mut [(
-            Vec<u64>,
-            Box<dyn FnMut(&mut [u8]) -> Result<(), RunError> + '_>,
-        )],
-    ) -> Result<Vec<Output>, RunError> {
+    /// Runs the model on one filler per input, in the model's order.
+    pub(crate) fn run(&self, tensors: &mut [Filler<'_>]) -> Result<Vec<Output>, RunError> {
         let fault = |error: ort::Error| RunError::Run(format!("the model failed: {error}"));
         let mut session = self.lock();
         let mut values = Vec::with_capacity(self.inputs.len());
-        for (port, (shape, fill)) in self.inputs.iter().zip(tensors) {
-            let elements = port.check(shape)?;
-            let extents: Vec<i64> = shape.iter().map(|extent| extent.cast_signed()).collect();
+        for (port, filler) in self.inputs.iter().zip(tensors) {
+            let elements = port.check(&filler.shape)?;
+            let extents: Vec<i64> = filler
+                .shape
+                .iter()
+                .map(|extent| extent.cast_signed())
+                .collect();
             let mut tensor =
                 DynTensor::new(session.allocator(), port.element, extents).map_err(fault)?;
-            fill(bytes_mut(&mut tensor, elements * port.element_bytes))?;
+            (filler.fill)(bytes_mut(&mut tensor, elements * port.element_bytes))?;
             values.push((port.name.clone(), tensor));
         }
         let outputs = session.run(values).map_err(fault)?;

@@ -1,5 +1,10 @@
 //! The worker as the launcher starts it, with a real model. Skipped, loudly, where ONNX Runtime's
 //! library is not installed (`make` installs it).
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs::File;
 use std::io::Write as _;
