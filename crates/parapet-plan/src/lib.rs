@@ -8,10 +8,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod desired;
 pub mod observed;
 pub mod plan;
+pub mod status;
 pub mod step;
 
+pub use desired::{
+    CameraSettings, DesiredError, InstanceSpec, NodeAsset, desired, paused_at_start,
+};
 pub use observed::{Asset, AssetKind, AssetState, Capacity, Observed, ObservedInstance, PartState};
 pub use plan::{InstancePlan, PlanReport, plan};
+pub use status::{Health, InstanceStatus, Situation, Status, Wanted, node_reason, status};
 pub use step::Step;
