@@ -229,11 +229,15 @@ class FakeAgent(object):
             threading.Thread(target=connection.run, daemon=True).start()
 
     def show(self, camera, value, when=None):
-        """A new frame all of whose bytes are ``value``, in a slot that nobody has leased."""
+        """A new frame all of whose bytes are ``value``."""
+        self.show_pixels(camera, bytes([value]) * (camera.width * camera.height * 3), when)
+
+    def show_pixels(self, camera, pixels, when=None):
+        """A new frame, in a slot that nobody has leased."""
         with self.changed:
             slot = self.free_slot(camera)
             start = slot * camera.slot_bytes
-            camera.memory[start : start + camera.slot_bytes] = bytes([value]) * camera.slot_bytes
+            camera.memory[start : start + len(pixels)] = pixels
             camera.count += 1
             when = when or (1700000000 + camera.count, 40000)
             camera.newest = (camera.count, slot, when)
