@@ -44,7 +44,7 @@ impl Backoff {
         self.since = Instant::now();
         let delay = self.next;
         self.next = (self.next * 2).min(self.longest);
-        delay - delay.mul_f64(random_fraction() / 2.0)
+        delay.mul_f64(1.0 - random_fraction() / 2.0)
     }
 
     /// Starts over after a success.

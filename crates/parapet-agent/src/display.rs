@@ -15,6 +15,7 @@ use parapet_device::reported::NodeStatus;
 use parapet_device::{InstanceId, NodeName, TimeStamp};
 use parapet_media::overlay::{draw_label, draw_rect};
 use parapet_media::picture::PictureMut;
+use parapet_media::ring::RingError;
 use parapet_media::tile::draw_tiles;
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -245,6 +246,8 @@ enum ShowError {
     Nothing,
     #[error("show a picture of {0}x{1}")]
     Size(u32, u32),
+    #[error("read a frame")]
+    Ring(#[from] RingError),
     #[error("read a picture")]
     Read(#[from] std::io::Error),
     #[error("encode a picture")]
@@ -294,10 +297,16 @@ fn compose(put: &Put) -> Result<Bytes, ShowError> {
 fn load(pixels: &Pixels) -> Result<Loaded, ShowError> {
     match pixels {
         Pixels::Ring(leased) => {
-            let ring = leased.camera.ring(leased.frame.ring);
-            let (layout, memory) = ring.ok_or(ShowError::Nothing)?;
-            let offset = u64::from(leased.frame.slot) * layout.slot_bytes;
-            read(memory.as_fd(), offset, layout.width, layout.height)
+            let (layout, memory) = leased
+                .camera
+                .ring(leased.frame.ring)
+                .ok_or(ShowError::Nothing)?;
+            let pixels = memory.copy(leased.frame.slot)?;
+            Ok(Loaded {
+                pixels,
+                width: layout.width,
+                height: layout.height,
+            })
         }
         Pixels::Changed {
             memory,

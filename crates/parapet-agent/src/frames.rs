@@ -57,7 +57,8 @@ struct Held {
 
 #[derive(Debug)]
 struct Ring<M> {
-    worker_ring: u32,
+    /// The decoder's own number of it.
+    number: u32,
     layout: RingLayout,
     memory: M,
     /// Slots that are not the decoder's at present.
@@ -94,7 +95,7 @@ impl<M> Pool<M> {
         self.rings.insert(
             id,
             Ring {
-                worker_ring,
+                number: worker_ring,
                 layout,
                 memory,
                 held: BTreeMap::new(),
@@ -121,7 +122,7 @@ impl<M> Pool<M> {
         let ring = self
             .rings
             .get_mut(&id)
-            .filter(|ring| ring.worker_ring == worker_ring)
+            .filter(|ring| ring.number == worker_ring)
             .ok_or(DecoderFault::UnknownRing(worker_ring))?;
         if slot >= ring.layout.slots {
             return Err(DecoderFault::UnknownSlot(slot));
@@ -188,7 +189,7 @@ impl<M> Pool<M> {
         let ring = self.rings.get_mut(&frame.ring)?;
         ring.held.remove(&frame.slot);
         let freed = Freed {
-            ring: ring.worker_ring,
+            ring: ring.number,
             slot: frame.slot,
         };
         let written = self.current == Some(frame.ring);
@@ -205,7 +206,7 @@ impl<M> Pool<M> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
@@ -358,12 +359,12 @@ mod tests {
                 // Newest wins, through new rings and new decoders.
                 prop_assert_eq!(pool.newest().map(|f| f.time), latest);
                 let current = pool.current.unwrap();
-                let mut busy = BTreeMap::new();
+                let mut busy = BTreeSet::new();
                 for frame in leases.iter().chain(pool.newest().iter()) {
                     prop_assert!(pool.ring(frame.ring).is_some(), "a held ring is gone");
                     if frame.ring == current {
                         prop_assert!(!free.contains(&frame.slot), "a held slot is free");
-                        busy.insert(frame.slot, ());
+                        busy.insert(frame.slot);
                     }
                 }
                 // Every slot is with the decoder, or held by somebody: none leaks.

@@ -23,7 +23,7 @@ use crate::packets::PacketSocket;
 /// How long a process may take to start and to say hello.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// How long deleting an instance's files may take.
-const REMOVE_LIMIT: Duration = Duration::from_secs(120);
+const REMOVE_LIMIT: Duration = Duration::from_mins(2);
 
 /// Version that every executable of this build states.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -188,13 +188,13 @@ mod tests {
         assert_eq!(given.len(), LINES as usize);
         lines.feed(b"la", start, |_| ());
         lines.feed(b"ter\n", start + SPAN * 2, |line| {
-            given.push(line.to_owned())
+            given.push(line.to_owned());
         });
         assert_eq!(given[LINES as usize..], ["(7 lines dropped)", "later"]);
         let long = vec![b'y'; LINE_BYTES * 2];
         lines.feed(&long, start, |_| ());
         lines.feed(b"\n", start + SPAN * 2, |line| {
-            assert_eq!(line.len(), LINE_BYTES)
+            assert_eq!(line.len(), LINE_BYTES);
         });
     }
 }

@@ -26,7 +26,7 @@ use crate::logs::{self, Task};
 use crate::packets::PacketSocket;
 
 /// Loading may take minutes (`spec/sdk.md` 2.2); what takes longer hangs.
-const LOAD_LIMIT: Duration = Duration::from_secs(600);
+const LOAD_LIMIT: Duration = Duration::from_mins(10);
 /// Attachments waiting for a model that loads.
 const WAITING: usize = 64;
 

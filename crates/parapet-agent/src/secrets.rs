@@ -57,14 +57,14 @@ impl Secrets {
         let directory = device.join("secrets");
         std::fs::create_dir_all(&directory).map_err(SecretError::Key)?;
         let path = device.join("secrets.key");
-        let bytes = match durable::read_if_there(&path).map_err(SecretError::Key)? {
-            Some(bytes) => Zeroizing::new(bytes),
-            None => {
-                let mut bytes = Zeroizing::new(vec![0; KEY_LEN]);
-                aws_lc_rs::rand::fill(&mut bytes).map_err(|_| SecretError::Cipher)?;
-                durable::replace(&path, &bytes, 0o600).map_err(SecretError::Key)?;
-                bytes
-            }
+        let stored = durable::read_if_there(&path).map_err(SecretError::Key)?;
+        let bytes = if let Some(bytes) = stored {
+            Zeroizing::new(bytes)
+        } else {
+            let mut bytes = Zeroizing::new(vec![0; KEY_LEN]);
+            aws_lc_rs::rand::fill(&mut bytes).map_err(|_| SecretError::Cipher)?;
+            durable::replace(&path, &bytes, 0o600).map_err(SecretError::Key)?;
+            bytes
         };
         let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).map_err(|_| SecretError::Cipher)?;
         Ok(Self {

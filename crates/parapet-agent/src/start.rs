@@ -237,22 +237,14 @@ impl Appliance {
             .map_err(|e| AgentError::because("make the identity's directory", e))?;
 
         let mut server = None;
-        let origin = match &config.desired {
-            Some(file) => Origin::File(status::seen_from(&config.data, file)),
-            None => {
-                if let Some(archive) = &enroll {
-                    enroll::enroll(archive, &device_directory).await?;
-                }
-                let identity = Identity::read(&device_directory)?.ok_or_else(|| {
-                    AgentError::new(
-                        "find the device's identity: give the archive of ProvisionDevice with \
-                         --enroll, or a document with --desired",
-                    )
-                })?;
-                let plane = Arc::new(ControlPlane::new(identity)?);
-                server = Some(Arc::clone(&plane));
-                Origin::Server(plane)
-            }
+        let origin = if let Some(file) = &config.desired {
+            Origin::File(status::seen_from(&config.data, file))
+        } else {
+            let plane = Arc::new(ControlPlane::new(
+                identity(enroll, &device_directory).await?,
+            )?);
+            server = Some(Arc::clone(&plane));
+            Origin::Server(plane)
         };
         let device: Option<DeviceId> = server.as_ref().map(|server| server.device().clone());
         let region = server
@@ -325,6 +317,19 @@ impl Appliance {
             .await
             .map_err(|panic| AgentError::because("end: the engine failed", panic))
     }
+}
+
+/// The identity of an earlier start, or the one that the archive gives.
+async fn identity(archive: Option<Vec<u8>>, directory: &Path) -> Result<Identity, AgentError> {
+    if let Some(archive) = archive {
+        enroll::enroll(&archive, directory).await?;
+    }
+    Identity::read(directory)?.ok_or_else(|| {
+        AgentError::new(
+            "find the device's identity: give the archive of ProvisionDevice with --enroll, or a \
+             document with --desired",
+        )
+    })
 }
 
 /// Where new documents go.

@@ -3,14 +3,15 @@
 //! A decoder that dies, or does what it must not, is replaced; its rings end with their last lease
 //! and the new one begins at the next key frame.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parapet_media::protocol::{Codec, CodecEvent, CodecRequest, RingLayout};
+use parapet_media::ring::{RingError, RingReader};
+use parapet_plan::plan::FRAME_BYTES;
 use parapet_sandbox::channel::{ChannelError, MAX_PAYLOAD};
 use parapet_sandbox::launch::Worker;
-use rustix::fs::SealFlags;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -24,8 +25,6 @@ use crate::packets::PacketSocket;
 
 /// A decoder that takes no packet for so long is stuck.
 const STUCK: Duration = Duration::from_secs(10);
-/// Largest picture: 2 megapixels, with room for odd shapes (`spec/sdk.md` 2.4).
-const LARGEST_PICTURE: u64 = 4096 * 4096;
 
 /// Why a decoder is replaced.
 #[derive(Debug, Error)]
@@ -36,8 +35,12 @@ enum DecodeError {
     Stuck,
     #[error("follow the decoder")]
     Fault(#[from] DecoderFault),
-    #[error("take a ring: {0}")]
-    Ring(&'static str),
+    #[error("take a ring without memory")]
+    NoMemory,
+    #[error("take a ring of shape {0:?}: it is not the one asked for")]
+    Shape(RingLayout),
+    #[error("take a ring")]
+    Ring(#[from] RingError),
     #[error("follow the decoder: it closed its channel")]
     Closed,
 }
@@ -234,97 +237,50 @@ async fn take(
     }
 }
 
-/// The memory goes on to applications, which map it: it must be as long as it claims and stay so.
+/// The memory goes on to applications, which map it: it must be as long as it claims and stay so,
+/// and no larger than the deployment was granted.
 fn check_ring(
     layout: RingLayout,
     slots: u32,
     memory: Option<OwnedFd>,
-) -> Result<OwnedFd, DecodeError> {
-    let memory = memory.ok_or(DecodeError::Ring("the descriptor is missing"))?;
-    let pixels = u64::from(layout.width) * u64::from(layout.height);
-    if pixels == 0 || pixels > LARGEST_PICTURE {
-        return Err(DecodeError::Ring("the picture is empty or too large"));
+) -> Result<RingReader, DecodeError> {
+    let memory = memory.ok_or(DecodeError::NoMemory)?;
+    if layout.slots != slots || layout.picture_bytes() as u64 > FRAME_BYTES {
+        return Err(DecodeError::Shape(layout));
     }
-    if layout.slots != slots {
-        return Err(DecodeError::Ring(
-            "the number of slots is not the one asked for",
-        ));
-    }
-    let page = rustix::param::page_size() as u64;
-    if layout.slot_bytes < pixels * 3
-        || layout.slot_bytes > pixels * 3 + page
-        || !layout.slot_bytes.is_multiple_of(page)
-    {
-        return Err(DecodeError::Ring(
-            "the slots do not have the size of the picture",
-        ));
-    }
-    let seals = rustix::fs::fcntl_get_seals(memory.as_fd())
-        .map_err(|_| DecodeError::Ring("the descriptor is no memfd"))?;
-    if !seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE) {
-        return Err(DecodeError::Ring("the memory is not sealed"));
-    }
-    let length = rustix::fs::fstat(memory.as_fd())
-        .map_err(|_| DecodeError::Ring("the memory has no length"))?
-        .st_size;
-    if u64::try_from(length).ok() != Some(u64::from(slots) * layout.slot_bytes) {
-        return Err(DecodeError::Ring("the memory is not as long as its slots"));
-    }
-    Ok(memory)
+    Ok(RingReader::open(memory, layout)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use rustix::fs::MemfdFlags;
+    use parapet_media::ring::RingWriter;
 
     use super::*;
 
-    fn memory(bytes: u64, seals: SealFlags) -> OwnedFd {
-        let fd = rustix::fs::memfd_create("test", MemfdFlags::ALLOW_SEALING).unwrap();
-        rustix::fs::ftruncate(&fd, bytes).unwrap();
-        rustix::fs::fcntl_add_seals(&fd, seals).unwrap();
-        fd
-    }
-
     #[test]
-    fn a_ring_is_taken_only_sealed_and_as_long_as_it_claims() {
-        let layout = RingLayout {
-            width: 32,
-            height: 32,
-            slots: 3,
-            slot_bytes: 4096,
+    fn a_ring_is_taken_only_as_it_was_asked_for() {
+        let ring = RingWriter::create(32, 32, 3).unwrap();
+        let memory = || Some(ring.memory().try_clone_to_owned().unwrap());
+        assert!(check_ring(ring.layout(), 3, memory()).is_ok());
+        assert!(matches!(
+            check_ring(ring.layout(), 3, None),
+            Err(DecodeError::NoMemory)
+        ));
+        assert!(matches!(
+            check_ring(ring.layout(), 4, memory()),
+            Err(DecodeError::Shape(_))
+        ));
+        let larger = RingLayout {
+            width: 33,
+            ..ring.layout()
         };
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE;
-        assert!(check_ring(layout, 3, Some(memory(3 * 4096, seals))).is_ok());
-        let refused = [
-            check_ring(layout, 3, None),
-            check_ring(layout, 4, Some(memory(3 * 4096, seals))),
-            check_ring(layout, 3, Some(memory(2 * 4096, seals))),
-            check_ring(layout, 3, Some(memory(3 * 4096, SealFlags::GROW))),
-            check_ring(
-                RingLayout { width: 0, ..layout },
-                3,
-                Some(memory(3 * 4096, seals)),
-            ),
-            check_ring(
-                RingLayout {
-                    slot_bytes: 5000,
-                    ..layout
-                },
-                3,
-                Some(memory(15000, seals)),
-            ),
-            check_ring(
-                RingLayout {
-                    width: 64,
-                    ..layout
-                },
-                3,
-                Some(memory(3 * 4096, seals)),
-            ),
-        ];
-        for (case, refused) in refused.into_iter().enumerate() {
-            assert!(matches!(refused, Err(DecodeError::Ring(_))), "case {case}");
-        }
+        assert!(matches!(
+            check_ring(larger, 3, memory()),
+            Err(DecodeError::Ring(_))
+        ));
+        let huge = RingWriter::create(4096, 2160, 1).unwrap();
+        let memory = huge.memory().try_clone_to_owned().unwrap();
+        let refused = check_ring(huge.layout(), 1, Some(memory));
+        assert!(matches!(refused, Err(DecodeError::Shape(_))));
     }
 }

@@ -10,7 +10,6 @@ mod assemble;
 mod decode;
 mod ingest;
 
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use parapet_device::desired::SecretRef;
 use parapet_device::reported::NodeStatus;
 use parapet_device::{InstanceId, NodeName};
 use parapet_media::protocol::{Codec, RingLayout};
+use parapet_media::ring::RingReader;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -52,7 +52,7 @@ pub(crate) struct Source {
 }
 
 /// What a frame's memory is: the decoder's sealed memfd.
-pub(crate) type Memory = Arc<OwnedFd>;
+pub(crate) type Memory = Arc<RingReader>;
 
 struct Inner {
     pool: Pool<Memory>,

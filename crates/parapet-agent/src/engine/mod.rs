@@ -8,6 +8,8 @@
 
 mod assets;
 mod instance;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

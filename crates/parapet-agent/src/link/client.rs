@@ -27,7 +27,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// For an ordinary request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// How long the control plane may hold a question for a newer document.
-const HOLD: Duration = Duration::from_secs(60);
+const HOLD: Duration = Duration::from_mins(1);
 /// Largest answer that is no document.
 const LARGEST_ANSWER: usize = 256 * 1024;
 

@@ -21,7 +21,7 @@ use super::identity::{self, Identity, IdentityError};
 use crate::backoff::Backoff;
 
 /// The claim is valid for five minutes; what has not worked by then will not.
-const TRIES: Duration = Duration::from_secs(300);
+const TRIES: Duration = Duration::from_mins(5);
 /// Largest file of the archive.
 const LARGEST: u64 = 256 * 1024;
 

@@ -454,7 +454,7 @@ impl Session {
             slots: layout.slots,
             slot_bytes: layout.slot_bytes,
         };
-        self.send(&event, &[memory.as_fd()]).await?;
+        self.send(&event, &[memory.memory()]).await?;
         for (_, ring) in ended {
             self.send(&Event::RingEnd { ring }, &[]).await?;
         }

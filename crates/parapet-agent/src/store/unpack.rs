@@ -197,8 +197,11 @@ fn place(root: BorrowedFd<'_>, entry: &mut GzEntry<'_>, path: &Path) -> Result<(
     let kind = entry.header().entry_type();
     match kind {
         EntryType::Directory => return directory(root, path).map(drop),
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {}
-        EntryType::Symlink | EntryType::Link => {}
+        EntryType::Regular
+        | EntryType::Continuous
+        | EntryType::GNUSparse
+        | EntryType::Symlink
+        | EntryType::Link => {}
         // Device nodes, pipes, and the extensions of other tar programs.
         _ => return Ok(()),
     }
