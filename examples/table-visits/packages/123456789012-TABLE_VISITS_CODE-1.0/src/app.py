@@ -11,7 +11,6 @@ import os
 import time
 
 import panoramasdk
-
 from visits import Watch
 
 LOGS = os.environ.get("TABLE_VISITS_LOGS", "/opt/aws/panorama/logs")
