@@ -14,7 +14,7 @@ use parapet_sandbox::spawn::{Limits, Network, Program, Sandbox, SpawnError, User
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, openat};
 
 use crate::options::Options;
-use crate::users::Directory;
+use crate::users::{self, Directory};
 
 /// How processes are kept apart here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(crate) struct Host {
 pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
     std::fs::create_dir_all(&options.state)
         .with_context(|| format!("make {}", options.state.display()))?;
-    let root = rustix::process::geteuid().is_root();
+    let root = rustix::process::geteuid().is_root() && has_users(options.id_base);
     let mut missing = Vec::new();
     let mut isolation = if root {
         Isolation::Users
@@ -109,6 +109,29 @@ fn open_state(path: &Path, owner: Option<u32>) -> anyhow::Result<OwnedFd> {
     Ok(state)
 }
 
+/// Whether all users that are given out exist here: root of a container may lack them.
+fn has_users(base: u32) -> bool {
+    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else {
+        return false;
+    };
+    covers(
+        &map,
+        u64::from(base),
+        u64::from(base) + u64::from(users::SPAN),
+    )
+}
+
+/// Whether one line of an ID map (first inside, first outside, count) holds `first..end`.
+fn covers(map: &str, first: u64, end: u64) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        matches!(numbers[..], [inside, _, count] if inside <= first && end <= inside + count)
+    })
+}
+
 /// Goes through a whole set-up up to the program, for a worker's and an application's kind.
 fn try_out(users: &mut Directory) -> Result<(), SpawnError> {
     let nobody = std::collections::BTreeSet::new();
@@ -148,5 +171,22 @@ impl Host {
     /// The state directory.
     pub(crate) fn state(&self) -> std::os::fd::BorrowedFd<'_> {
         self.state.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_without_the_users_that_are_given_out_is_known() {
+        assert!(covers(
+            "         0          0 4294967295\n",
+            0x5000_0000,
+            0x6000_0000
+        ));
+        assert!(!covers("0 100000 65536\n", 0x5000_0000, 0x6000_0000));
+        assert!(!covers("0 1000 1\n1 100000 65536\n", 0, 2));
+        assert!(!covers("", 0, 1));
     }
 }

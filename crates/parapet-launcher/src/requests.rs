@@ -273,7 +273,10 @@ impl<'a> Requests<'a> {
         let command = roots::application_command(wanted.command, wanted.environment)?;
         let users = self.directories(&instance, &node)?;
         // So that the application may open /dev/stdout: the pipe is a file of its own then.
-        own(&output, users)?;
+        // Where there is one user for all, it is the caller's as it should be.
+        if self.host.isolation == Isolation::Users {
+            own(&output, users)?;
+        }
         let root = roots::application_root(&self.host, &image, &instance, &node)?;
         let again = output.try_clone().map_err(|error| {
             let source = Errno::from_io_error(&error).unwrap_or(Errno::IO);

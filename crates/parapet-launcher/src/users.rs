@@ -13,10 +13,12 @@ use thiserror::Error;
 const RANGE: u32 = 65_536;
 /// Most instances with a range.
 const RANGES: u32 = 4096;
+/// All users that are given out, from the base on.
+pub(crate) const SPAN: u32 = (RANGES + 1) * RANGE;
 /// Below are accounts of the host.
 pub(crate) const LOWEST_BASE: u32 = 65_536;
 /// Above, ranges would pass 2^31.
-pub(crate) const HIGHEST_BASE: u32 = (1 << 31) - (RANGES + 1) * RANGE;
+pub(crate) const HIGHEST_BASE: u32 = (1 << 31) - SPAN;
 
 /// What a worker runs as inside.
 const WORKER: u32 = 1000;
@@ -166,6 +168,6 @@ mod tests {
 
     #[test]
     fn the_highest_base_keeps_every_range_below_the_sign_bit() {
-        assert!(HIGHEST_BASE + (RANGES + 1) * RANGE <= 1 << 31);
+        assert!(HIGHEST_BASE + SPAN <= 1 << 31);
     }
 }

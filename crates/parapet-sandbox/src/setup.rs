@@ -77,7 +77,7 @@ macro_rules! steps {
 
 steps! {
     /// The parent has set the users.
-    Wait = "wait for the users of a process",
+    Wait = "wait for the launcher",
     /// No further groups.
     Groups = "leave the launcher's groups",
     /// The sandbox's group.
@@ -212,6 +212,7 @@ pub(crate) fn run_bare(
     sync: &OwnedFd,
 ) -> ! {
     finish(sync, || {
+        wait_for_parent(sync).at(Step::Wait)?;
         die_with_launcher(sync).at(Step::DeathSignal)?;
         setsid().at(Step::Session)?;
         kernel::new_keyring().at(Step::Session)?;
@@ -273,7 +274,7 @@ fn enter(sandbox: Sandbox, sync: &OwnedFd) -> Result<(), Failure> {
         descriptors,
         limits,
     } = sandbox;
-    wait_for_users(sync).at(Step::Wait)?;
+    wait_for_parent(sync).at(Step::Wait)?;
     become_user(users)?;
     // After the last change of users, which would clear it; before any longer work.
     die_with_launcher(sync).at(Step::DeathSignal)?;
@@ -324,7 +325,7 @@ fn enter(sandbox: Sandbox, sync: &OwnedFd) -> Result<(), Failure> {
     }
 }
 
-fn wait_for_users(sync: &OwnedFd) -> io::Result<()> {
+fn wait_for_parent(sync: &OwnedFd) -> io::Result<()> {
     let mut byte = [0];
     let (received, _) = recv(sync, &mut byte, RecvFlags::empty())?;
     if received == 0 {

@@ -1,0 +1,795 @@
+//! The proofs of isolation: a launcher as the agent starts it, and programs inside that try to get
+//! out. Each runs as root (where the test does) and as an ordinary user, and says when it skips.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test is its failure"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{PipeReader, Read};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use parapet_sandbox::channel::Channel;
+use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Signal, Worker};
+use parapet_sandbox::launcher_process::{ID_BASE, LauncherOptions, spawn_launcher};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Longest wait for anything.
+const LIMIT: Duration = Duration::from_secs(60);
+const IMAGE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const NOBODY: u32 = 65534;
+
+/// How the launcher is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum As {
+    Root,
+    User,
+    /// Where no namespaces can be made.
+    Caged,
+}
+
+struct Host {
+    how: As,
+    directory: tempfile::TempDir,
+    child: Child,
+    channel: Option<Channel>,
+    missing: Vec<String>,
+    next: u64,
+}
+
+impl Host {
+    /// A launcher with an image, an instance `one` and its node `node`; `None` where this machine
+    /// cannot have it.
+    fn start(how: As) -> Option<Self> {
+        let root = rustix::process::geteuid().is_root();
+        if how == As::Root && !root {
+            eprintln!("skipped: not root");
+            return None;
+        }
+        let directory = tempfile::Builder::new()
+            .prefix("parapet-launcher-")
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir_in("/tmp")
+            .unwrap();
+        let path = directory.path();
+        let state = path.join("state");
+        for place in [
+            format!("images/{IMAGE}/rootfs/panorama"),
+            "instances/one/run/node".to_owned(),
+            "instances/two/run/node".to_owned(),
+            "device".to_owned(),
+        ] {
+            fs::create_dir_all(state.join(place)).unwrap();
+        }
+        let panorama = state.join(format!("images/{IMAGE}/rootfs/panorama"));
+        fs::write(panorama.join("probe.py"), include_str!("probe.py")).unwrap();
+        fs::write(state.join("device/key"), "secret").unwrap();
+        fs::create_dir(path.join("libexec")).unwrap();
+        fs::create_dir(path.join("sdk")).unwrap();
+        // A copy: the directories above the build may be closed to the ordinary user.
+        let launcher = path.join("libexec/parapet-launcher");
+        fs::copy(env!("CARGO_BIN_EXE_parapet-launcher"), &launcher).unwrap();
+        let user = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+        let start = match (how, root) {
+            (As::Root, _) | (As::User, false) => format!("exec {} \"$@\"", launcher.display()),
+            (As::User, true) => {
+                give(&state, NOBODY);
+                format!("exec {user} {} \"$@\"", launcher.display())
+            }
+            (As::Caged, _) => format!(
+                "exec unshare --user --map-root-user sh -c 'echo 0 > \
+                 /proc/sys/user/max_user_namespaces; exec {} \"$@\"' sh \"$@\"",
+                launcher.display()
+            ),
+        };
+        let executable = script(&path.join("start"), &start);
+        let (child, channel) = spawn_launcher(&LauncherOptions {
+            executable,
+            state,
+            libexec: path.join("libexec"),
+            sdk: path.join("sdk"),
+            onnxruntime: None,
+            id_base: ID_BASE,
+        })
+        .unwrap();
+        let mut host = Self {
+            how,
+            directory,
+            child,
+            channel: Some(channel),
+            missing: Vec::new(),
+            next: 1,
+        };
+        let LaunchEvent::Ready {
+            privileged,
+            missing,
+            ..
+        } = host.event()
+        else {
+            panic!("the first event is not ready")
+        };
+        assert_eq!(privileged, how == As::Root, "{missing:?}");
+        let forbidden = missing
+            .iter()
+            .any(|sentence| sentence.starts_with("sandboxes"));
+        if how != As::Caged && forbidden {
+            eprintln!("skipped: this host allows no sandboxes: {missing:?}");
+            return None;
+        }
+        host.missing = missing;
+        Some(host)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    fn channel(&self) -> &Channel {
+        self.channel.as_ref().unwrap()
+    }
+
+    fn worker_script(&self, name: &str, lines: &str) {
+        script(&self.directory.path().join("libexec").join(name), lines);
+    }
+
+    fn event(&self) -> LaunchEvent {
+        wait_readable(self.channel(), "an event of the launcher");
+        self.channel()
+            .recv::<LaunchEvent>()
+            .unwrap()
+            .unwrap()
+            .header
+    }
+
+    fn send(&self, request: &LaunchRequest, fds: &[OwnedFd]) {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        self.channel().send(request, &[], &fds).unwrap();
+    }
+
+    fn try_application(
+        &mut self,
+        instance: &str,
+        command: &[&str],
+    ) -> Result<(u64, u32, PipeReader), String> {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let id = self.next;
+        self.next += 1;
+        let request = LaunchRequest::Application {
+            id,
+            instance: instance.to_owned(),
+            node: "node".to_owned(),
+            image: IMAGE.to_owned(),
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            environment: Vec::new(),
+        };
+        self.send(&request, &[writer.into()]);
+        self.begun(id).map(|pid| (id, pid, reader))
+    }
+
+    fn application(&mut self, command: &[&str]) -> (u64, u32, PipeReader) {
+        self.try_application("one", command).unwrap()
+    }
+
+    fn worker(&mut self, worker: Worker) -> (u64, u32, PipeReader, Channel) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (ours, theirs) = Channel::pair().unwrap();
+        let id = self.next;
+        self.next += 1;
+        self.send(
+            &LaunchRequest::Worker { id, worker },
+            &[theirs.into_fd(), writer.into()],
+        );
+        let pid = self.begun(id).unwrap();
+        (id, pid, reader, ours)
+    }
+
+    fn begun(&self, wanted: u64) -> Result<u32, String> {
+        match self.event() {
+            LaunchEvent::Started { id, pid } if id == wanted => Ok(pid),
+            LaunchEvent::Failed { id, message } if id == wanted => Err(message),
+            other => panic!("not about the start of {wanted}: {other:?}"),
+        }
+    }
+
+    fn exit_code(&self, wanted: u64) -> i32 {
+        match self.event() {
+            LaunchEvent::Exited { id, code } if id == wanted => code,
+            other => panic!("not the end of {wanted}: {other:?}"),
+        }
+    }
+
+    fn remove(&self, instance: &str) -> Option<String> {
+        self.send(
+            &LaunchRequest::Remove {
+                instance: instance.to_owned(),
+            },
+            &[],
+        );
+        match self.event() {
+            LaunchEvent::Removed {
+                instance: removed,
+                error,
+            } if removed == instance => error,
+            other => panic!("not about {instance}: {other:?}"),
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.channel.take());
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn on_each_host(test: impl Fn(&mut Host)) {
+    for how in [As::Root, As::User] {
+        if let Some(mut host) = Host::start(how) {
+            eprintln!("as {how:?}");
+            test(&mut host);
+        }
+    }
+}
+
+fn script(path: &Path, lines: &str) -> PathBuf {
+    fs::write(path, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_owned()
+}
+
+fn give(path: &Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    if path.symlink_metadata().unwrap().is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            give(&entry.unwrap().path(), user);
+        }
+    }
+}
+
+fn wait_readable(fd: impl AsFd, what: &str) {
+    let limit = Timespec {
+        tv_sec: LIMIT.as_secs().cast_signed(),
+        tv_nsec: 0,
+    };
+    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).unwrap();
+    assert_ne!(ready, 0, "{what} did not come within {LIMIT:?}");
+}
+
+fn text(mut pipe: PipeReader) -> String {
+    let mut text = String::new();
+    let begin = Instant::now();
+    loop {
+        wait_readable(&pipe, "the end of an output");
+        let mut bytes = [0; 4096];
+        let count = pipe.read(&mut bytes).unwrap();
+        text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        if count == 0 {
+            return text;
+        }
+        assert!(begin.elapsed() < LIMIT, "the output has no end: {text}");
+    }
+}
+
+fn wait_line(pipe: &mut PipeReader, line: &str) {
+    let mut text = String::new();
+    while !text.contains(line) {
+        wait_readable(&*pipe, line);
+        let mut bytes = [0; 256];
+        let count = pipe.read(&mut bytes).unwrap();
+        assert_ne!(count, 0, "the output ended without {line:?}: {text}");
+        text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+}
+
+fn wait_gone(pid: u32) {
+    let begin = Instant::now();
+    let status = PathBuf::from(format!("/proc/{pid}/status"));
+    // A process that its parent's parent has yet to reap is gone for our purpose.
+    while fs::read_to_string(&status).is_ok_and(|status| !status.contains("State:\tZ")) {
+        assert!(
+            begin.elapsed() < LIMIT,
+            "process {pid} outlived the launcher"
+        );
+        std::thread::yield_now();
+    }
+}
+
+fn findings(text: &str) -> BTreeMap<&str, &str> {
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .collect()
+}
+
+#[test]
+fn an_application_gets_out_nowhere() {
+    on_each_host(|host| {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port().to_string();
+        let name = format!("parapet-test-{}-{:?}", std::process::id(), host.how);
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let _abstract_socket = UnixListener::bind_addr(&address).unwrap();
+        let sdk = host.state().join("instances/one/run/node/sdk.sock");
+        let listener = rustix::net::socket(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::SEQPACKET,
+            None,
+        )
+        .unwrap();
+        rustix::net::bind(&listener, &rustix::net::SocketAddrUnix::new(&sdk).unwrap()).unwrap();
+        rustix::net::listen(&listener, 4).unwrap();
+        fs::set_permissions(&sdk, fs::Permissions::from_mode(0o666)).unwrap();
+        // Another instance, with something in its storage.
+        let (other, _, output) = host
+            .try_application("two", &["sh", "-c", "echo x > /opt/aws/panorama/storage/x"])
+            .unwrap();
+        assert_eq!(text(output), "");
+        assert_eq!(host.exit_code(other), 0);
+
+        let pid = std::process::id().to_string();
+        let state = host.state();
+        let outside = [
+            "device/key",
+            "instances/two/storage/x",
+            "instances/one/storage",
+        ]
+        .map(|path| state.join(path).to_string_lossy().into_owned());
+        let mut command = vec![
+            "python3",
+            "/panorama/probe.py",
+            port.as_str(),
+            name.as_str(),
+            pid.as_str(),
+        ];
+        command.extend(outside.iter().map(String::as_str));
+        command.extend([
+            "/etc/shadow",
+            "/proc/1/root/device/key",
+            "/run/parapet/../../device/key",
+        ]);
+        let (id, _, output) = host.application(&command);
+        let output = text(output);
+        assert_eq!(host.exit_code(id), 0, "{output}");
+        let found = findings(&output);
+
+        for allowed in ["connect_sdk", "write_storage", "write_logs", "write_tmp"] {
+            assert_eq!(found.get(allowed), Some(&"ok"), "{allowed} in {output}");
+        }
+        // Started as nobody by a test that is root, the pipe is root's.
+        if host.how == As::Root || !rustix::process::geteuid().is_root() {
+            assert_eq!(found.get("write_stdout_by_name"), Some(&"ok"), "{output}");
+        }
+        let expected_ok = [
+            "connect_sdk",
+            "write_storage",
+            "write_logs",
+            "write_tmp",
+            "write_stdout_by_name",
+        ];
+        let attempts = found.iter().filter(|(name, _)| {
+            !expected_ok.contains(name)
+                && ![
+                    "status_",
+                    "processes",
+                    "interfaces",
+                    "descriptors",
+                    "setuid_bits",
+                ]
+                .iter()
+                .any(|fact| name.starts_with(fact))
+        });
+        let mut refused = 0;
+        for (name, outcome) in attempts {
+            assert!(
+                [
+                    "EPERM",
+                    "EACCES",
+                    "EROFS",
+                    "ENOENT",
+                    "ECONNREFUSED",
+                    "ENETUNREACH",
+                    "ENOSPC",
+                    "ESRCH",
+                    "EINVAL"
+                ]
+                .contains(outcome),
+                "{name} {outcome} in {output}"
+            );
+            refused += 1;
+        }
+        assert!(refused >= 36, "only {refused} attempts were made: {output}");
+        for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb", "CapInh"] {
+            assert_eq!(found[format!("status_{set}").as_str()], "0000000000000000");
+        }
+        assert_eq!(found["status_NoNewPrivs"], "1");
+        assert_eq!(found["status_Uid"], "0 0 0 0");
+        assert_eq!(found["processes"], "2", "its init and itself");
+        assert_eq!(found["interfaces"], "lo");
+        assert_eq!(found["descriptors"], "0 1 2 4");
+        assert_eq!(found["setuid_bits"], "True");
+        let written = state.join("instances/one/storage/new");
+        let owner = fs::metadata(&written).unwrap().uid();
+        match host.how {
+            As::Root => assert!(owner > ID_BASE && owner % 65536 == 0, "{owner:#x}"),
+            _ => assert_eq!(owner, fs::metadata(state.join("device/key")).unwrap().uid()),
+        }
+    });
+}
+
+#[test]
+fn a_worker_has_its_channel_and_nothing_else() {
+    on_each_host(|host| {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        let look = format!(
+            "{{ id -u; ls /proc/self/fd | tr '\\n' ' '; echo; \
+             ls -d /proc/[0-9]* | wc -l; grep -c : /proc/net/dev; \
+             cat {}/device/key; touch /x /usr/x /tmp/x; \
+             python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), 5); \
+             print(\"connected\")'; }} >&2",
+            host.state().display()
+        );
+        for (name, worker, connects) in [
+            ("parapet-codec", Worker::Codec, false),
+            ("parapet-ingest", Worker::Ingest, true),
+        ] {
+            host.worker_script(name, &look);
+            let (id, _, output, _channel) = host.worker(worker);
+            let output = text(output);
+            host.exit_code(id);
+            let mut lines = output.lines();
+            assert_eq!(lines.next(), Some("1000"), "{output}");
+            // 0, 1, 2, its channel; the shell's copy of its script and the listing itself.
+            let descriptors = lines.next().unwrap().trim();
+            assert!(descriptors.starts_with("0 1 2 3"), "{output}");
+            assert!(descriptors.split(' ').count() <= 6, "{output}");
+            assert!(!output.contains("secret"), "{output}");
+            assert_eq!(output.matches("touch: cannot touch").count(), 3, "{output}");
+            assert_eq!(output.contains("connected"), connects, "{name}: {output}");
+        }
+    });
+}
+
+#[test]
+fn no_two_processes_share_a_user_when_there_is_root() {
+    let Some(mut host) = Host::start(As::Root) else {
+        return;
+    };
+    host.worker_script("parapet-codec", "exec sleep 1000");
+    let mut users = Vec::new();
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        let (_, pid, output, channel) = host.worker(Worker::Codec);
+        users.push(fs::metadata(format!("/proc/{pid}/status")).unwrap().uid());
+        kept.push((output, channel));
+    }
+    for instance in ["one", "two"] {
+        let (_, _, output) = host.try_application(instance, &["sleep", "1000"]).unwrap();
+        let storage = host
+            .state()
+            .join("instances")
+            .join(instance)
+            .join("storage");
+        users.push(fs::metadata(storage).unwrap().uid());
+        kept.push((output, Channel::pair().unwrap().0));
+    }
+    // A process that may not be read belongs to root in /proc; its user is in its status.
+    assert!(users.iter().all(|user| *user > ID_BASE), "{users:x?}");
+    users.sort_unstable();
+    users.dedup();
+    assert_eq!(users.len(), 5, "{users:x?}");
+}
+
+#[test]
+fn everything_ends_with_the_launcher() {
+    on_each_host(|host| {
+        host.worker_script("parapet-codec", "exec sleep 1000");
+        let (_, worker, _stderr, _channel) = host.worker(Worker::Codec);
+        let (_, init, mut output) =
+            host.application(&["sh", "-c", "trap '' TERM; echo ready; sleep 1000"]);
+        wait_line(&mut output, "ready");
+        // The script that started the launcher has become it.
+        host.child.kill().unwrap();
+        host.child.wait().unwrap();
+        wait_gone(worker);
+        wait_gone(init);
+        text(output);
+    });
+}
+
+#[test]
+fn the_launcher_ends_with_the_agents_end_of_the_channel() {
+    on_each_host(|host| {
+        let (_, init, output) = host.application(&["sleep", "1000"]);
+        drop(host.channel.take());
+        let begin = Instant::now();
+        while host.child.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < LIMIT, "the launcher outlives the agent");
+            std::thread::yield_now();
+        }
+        wait_gone(init);
+        text(output);
+    });
+}
+
+#[test]
+fn an_application_is_asked_before_it_is_ended() {
+    on_each_host(|host| {
+        let polite = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done";
+        let (id, _, mut output) = host.application(&["sh", "-c", polite]);
+        wait_line(&mut output, "ready");
+        host.send(
+            &LaunchRequest::Signal {
+                id,
+                signal: Signal::Terminate,
+            },
+            &[],
+        );
+        assert_eq!(host.exit_code(id), 42);
+
+        let deaf = "trap '' TERM; echo ready; while :; do sleep 0.1; done";
+        let (id, _, mut output) = host.application(&["sh", "-c", deaf]);
+        wait_line(&mut output, "ready");
+        host.send(
+            &LaunchRequest::Signal {
+                id,
+                signal: Signal::Terminate,
+            },
+            &[],
+        );
+        host.send(
+            &LaunchRequest::Signal {
+                id,
+                signal: Signal::Kill,
+            },
+            &[],
+        );
+        assert_eq!(host.exit_code(id), 128 + 9);
+        text(output);
+    });
+}
+
+#[test]
+fn the_code_of_an_application_comes_back_and_its_orphans_end_with_it() {
+    on_each_host(|host| {
+        let (id, _, output) = host.application(&["sh", "-c", "sleep 1000 & exit 7"]);
+        // The orphan holds the pipe: its end is the orphan's.
+        assert_eq!(text(output), "");
+        assert_eq!(host.exit_code(id), 7);
+        let (id, _, _output) = host.application(&["sh", "-c", "kill -SEGV $$"]);
+        assert_eq!(host.exit_code(id), 128 + 11);
+    });
+}
+
+#[test]
+fn links_of_an_image_lead_nowhere() {
+    on_each_host(|host| {
+        let rootfs = host.state().join(format!("images/{IMAGE}/rootfs"));
+        let outside = host.directory.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::set_permissions(&outside, fs::Permissions::from_mode(0o777)).unwrap();
+        for place in ["dev", "proc", "sys", "tmp", "run", "opt", "var", "etc"] {
+            let link = rootfs.join(place);
+            symlink(&outside, &link).unwrap();
+            let refused = host.try_application("one", &["true"]).map(drop);
+            let message = refused.expect_err(place);
+            assert!(
+                message.contains(&format!("/{place} is a symbolic link")),
+                "{message}"
+            );
+            fs::remove_file(link).unwrap();
+        }
+        for place in ["opt/aws", "opt/aws/panorama", "opt/aws/panorama/storage"] {
+            let link = rootfs.join(place);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            symlink(&outside, &link).unwrap();
+            assert!(host.try_application("one", &["true"]).is_err(), "{place}");
+            fs::remove_file(link).unwrap();
+        }
+        // Elsewhere a link stays one, and is followed inside only.
+        symlink(host.state(), rootfs.join("escape")).unwrap();
+        symlink("../../../../../..", rootfs.join("up")).unwrap();
+        let read = "cat /escape/device/key /up/device/key; test -e /escape && echo out; true";
+        let (id, _, output) = host.application(&["sh", "-c", read]);
+        let output = text(output);
+        assert!(
+            !output.contains("secret") && !output.contains("out"),
+            "{output}"
+        );
+        assert_eq!(host.exit_code(id), 0);
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn an_image_with_its_own_system_is_the_root() {
+    on_each_host(|host| {
+        let rootfs = host.state().join(format!("images/{IMAGE}/rootfs"));
+        // A whole system of one program that needs no library.
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+            .into_iter()
+            .find(|p| Path::new(p).exists());
+        let Some(busybox) = busybox else {
+            eprintln!("skipped: no static busybox on this machine");
+            return;
+        };
+        for directory in ["usr/bin", "etc", "opt/own"] {
+            fs::create_dir_all(rootfs.join(directory)).unwrap();
+        }
+        fs::copy(busybox, rootfs.join("usr/bin/busybox")).unwrap();
+        symlink("usr/bin", rootfs.join("bin")).unwrap();
+        symlink("busybox", rootfs.join("usr/bin/sh")).unwrap();
+        fs::write(rootfs.join("etc/hosts"), "").unwrap();
+        fs::write(rootfs.join("opt/own/file"), "own\n").unwrap();
+        let look = "busybox cat /opt/own/file /etc/hosts; busybox ls /usr /opt/aws/panorama";
+        let (id, _, output) = host.application(&["sh", "-c", look]);
+        let output = text(output);
+        assert_eq!(host.exit_code(id), 0, "{output}");
+        for expected in [
+            "own\n",
+            "127.0.0.1 localhost",
+            "/usr:\nbin\n",
+            "logs\nstorage\n",
+        ] {
+            assert!(output.contains(expected), "{expected:?} in {output}");
+        }
+    });
+}
+
+#[test]
+fn fifty_starts_leave_nothing_behind() {
+    on_each_host(|host| {
+        let launcher = host.child.id();
+        let count = || {
+            let descriptors = fs::read_dir(format!("/proc/{launcher}/fd"))
+                .unwrap()
+                .count();
+            let mounts = fs::read_to_string(format!("/proc/{launcher}/mountinfo")).unwrap();
+            let children =
+                fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).unwrap();
+            (descriptors, mounts.lines().count(), children)
+        };
+        let before = count();
+        let mut times = Vec::new();
+        for _ in 0..50 {
+            let begin = Instant::now();
+            let (id, _, output) = host.application(&["true"]);
+            times.push(begin.elapsed());
+            assert_eq!(host.exit_code(id), 0);
+            assert_eq!(text(output), "");
+        }
+        assert_eq!(count(), before);
+        times.sort_unstable();
+        eprintln!(
+            "start as {:?}: median {:?}, slowest {:?}",
+            host.how, times[25], times[49]
+        );
+        assert!(
+            times[0] < Duration::from_millis(30),
+            "the fastest start took {:?}",
+            times[0]
+        );
+    });
+}
+
+#[test]
+fn an_instance_is_removed_with_all_its_files_but_not_while_it_runs() {
+    on_each_host(|host| {
+        let fill = "cd /opt/aws/panorama/storage; mkdir -p a/b/c; echo x > a/b/c/x; \
+                    ln -s /etc a/link; chmod 0 a/b; echo ready; sleep 1000";
+        let (id, _, mut output) = host.application(&["sh", "-c", fill]);
+        wait_line(&mut output, "ready");
+        let refused = host.remove("one").unwrap();
+        assert!(refused.contains("runs"), "{refused}");
+        host.send(
+            &LaunchRequest::Signal {
+                id,
+                signal: Signal::Kill,
+            },
+            &[],
+        );
+        host.exit_code(id);
+        assert_eq!(host.remove("one"), None);
+        assert!(!host.state().join("instances/one").exists());
+        assert!(host.state().join("instances/two").exists());
+        assert_eq!(host.remove("one"), None, "once more");
+        assert!(host.remove("../device").is_some());
+        assert!(host.state().join("device/key").exists());
+    });
+}
+
+#[test]
+fn what_cannot_start_says_why_and_the_launcher_goes_on() {
+    on_each_host(|host| {
+        let refusals = [
+            ("../one", vec!["true"], "instance \"../one\""),
+            ("three", vec!["true"], "instances/three"),
+            ("one", vec!["no-such-program"], "/usr/bin/no-such-program"),
+            ("one", vec![], "the command"),
+            ("one", vec!["/panorama/probe.py"], "start the program"),
+        ];
+        for (instance, command, expected) in refusals {
+            let refused = host.try_application(instance, &command).map(drop);
+            let message = refused.expect_err(expected);
+            assert!(message.contains(expected), "{message}");
+        }
+        // Descriptors that do not fit, a number in use, a worker that is not there.
+        let (ours, theirs) = Channel::pair().unwrap();
+        host.send(
+            &LaunchRequest::Worker {
+                id: 99,
+                worker: Worker::Codec,
+            },
+            &[theirs.into_fd()],
+        );
+        assert!(host.begun(99).unwrap_err().contains("descriptors"));
+        drop(ours);
+        let (id, _, _output) = host.application(&["sleep", "1000"]);
+        host.next = id;
+        assert!(
+            host.try_application("one", &["true"])
+                .map(drop)
+                .unwrap_err()
+                .contains("in use")
+        );
+        host.next = id + 1;
+        let (id, _, output) = host.application(&["echo", "still here"]);
+        assert_eq!(text(output), "still here\n");
+        assert_eq!(host.exit_code(id), 0);
+    });
+}
+
+#[test]
+fn where_no_namespaces_are_a_worker_runs_without_network_and_the_operator_is_told() {
+    let allowed = Command::new("unshare")
+        .args(["--user", "--map-root-user", "true"])
+        .status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this host makes no user namespace to forbid others in");
+        return;
+    }
+    let Some(mut host) = Host::start(As::Caged) else {
+        return;
+    };
+    assert!(
+        host.missing
+            .iter()
+            .any(|sentence| sentence.starts_with("sandboxes")),
+        "{:?}",
+        host.missing
+    );
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = tcp.local_addr().unwrap().port();
+    let connect = format!(
+        "exec python3 -c 'import socket, sys\nsocket.socketpair()\n\
+         print(open(\"/proc/self/status\").read().count(\"NoNewPrivs:\\t1\"), file=sys.stderr)\n\
+         socket.create_connection((\"127.0.0.1\", {port}), 5)' "
+    );
+    host.worker_script("parapet-codec", &connect);
+    let (id, _, output, _channel) = host.worker(Worker::Codec);
+    let output = text(output);
+    assert_eq!(host.exit_code(id), 1, "{output}");
+    assert!(
+        output.starts_with('1') && output.contains("PermissionError"),
+        "{output}"
+    );
+    host.worker_script("parapet-ingest", &connect);
+    let (id, _, output, _channel) = host.worker(Worker::Ingest);
+    let output = text(output);
+    assert_eq!(host.exit_code(id), 0, "{output}");
+    let refused = host
+        .try_application("one", &["true"])
+        .map(drop)
+        .unwrap_err();
+    assert!(refused.contains("user namespaces"), "{refused}");
+}
