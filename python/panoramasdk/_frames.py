@@ -153,18 +153,18 @@ class Frames(object):
         with self._lock:
             return self._released(port_is_busy)
 
-    def fits(self, port):
+    def fits(self, port_is_busy):
         """Whether :meth:`make_room` would stay within the memory allowed."""
         with self._lock:
-            return self._bytes_after(self._surplus(port)) <= self._hold_bytes
+            return self._bytes_after(self._surplus(port_is_busy)) <= self._hold_bytes
 
-    def make_room(self, port):
-        """Makes the oldest held frames of ``port`` private, so that one more per camera fits.
+    def make_room(self, port_is_busy):
+        """Makes the oldest held frames private, so that one more of every camera fits.
 
         Returns the numbers of the leases that are not needed any more.
         """
         with self._lock:
-            surplus = self._surplus(port)
+            surplus = self._surplus(port_is_busy)
             total = self._bytes_after(surplus)
             if surplus and total > self._hold_bytes:
                 raise MemoryError(
@@ -196,14 +196,16 @@ class Frames(object):
         """Whether leases wait for their port's ``get()`` to end."""
         return bool(self._unused)
 
-    def _surplus(self, port):
+    def _surplus(self, port_is_busy):
         held = collections.OrderedDict()
         for lease in self._leases.values():
-            if lease.port == port:
-                held.setdefault(lease.stream, []).append(lease)
+            held.setdefault(lease.stream, []).append(lease)
         surplus = []
         for leases in held.values():
-            surplus.extend(leases[: max(0, len(leases) - self._hold + 1)])
+            # Those of a port that is asked right now must stay (see released); when it was asked,
+            # it made room as well.
+            free = [lease for lease in leases if not port_is_busy(lease.port)]
+            surplus.extend(free[: max(0, len(leases) - self._hold + 1)])
         return surplus
 
     def _bytes_after(self, surplus):

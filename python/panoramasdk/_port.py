@@ -77,7 +77,7 @@ class port(object):  # noqa: N801 - the name is the original's
 
     def _ask(self, session, deadline):
         if not session.port_is_busy(self._name):
-            session.make_room(self._name)
+            session.make_room()
         question = session.ask({"op": "get", "port": self._name})
         if not session.wait(question, deadline) and not session.withdraw(question):
             return None

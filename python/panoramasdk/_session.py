@@ -161,14 +161,14 @@ class Session(object):
             if self.frames.dropped or self.frames.has_waiting():
                 self._send_released(self.frames.released(self.port_is_busy))
 
-    def make_room(self, port):
-        """Sees to it that the next frames of ``port`` find a lease free for every camera."""
+    def make_room(self):
+        """Sees to it that the next frames find a lease free for every camera."""
         self.release()
-        if not self.frames.fits(port):
+        if not self.frames.fits(self.port_is_busy):
             gc.collect()  # frames in reference cycles are gone, but nobody has noticed yet
             self.release()
         with self._order:
-            numbers = self.frames.make_room(port)
+            numbers = self.frames.make_room(self.port_is_busy)
             self._send_released(numbers)
         if numbers and not self._told:
             self._told = True

@@ -171,7 +171,7 @@ class Connection(object):
             lease = self.agent.lease_number
             self.leases[(port, lease)] = (camera, slot, count)
             camera.users[slot] = camera.users.get(slot, 0) + 1
-            held = sum(1 for (p, _), (c, _, _) in self.leases.items() if p == port and c is camera)
+            held = sum(1 for c, _, _ in self.leases.values() if c is camera)
             if held > self.agent.hold:
                 self.agent.faults.append("{} leases of {}".format(held, camera.name))
         return {

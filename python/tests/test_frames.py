@@ -178,6 +178,19 @@ def test_a_view_keeps_its_frame_when_everything_else_is_gone(agents):
     assert (crop == 1).all()
 
 
+def test_two_ports_with_one_camera_share_its_leases(agents):
+    camera = Camera("a", slots=12)
+    agent = agents(camera, inputs=[{"name": "second", "type": "media"}])
+    agent.ports["second"] = [camera]
+    node = panoramasdk.node()
+    kept = []
+    for value in range(12):
+        agent.show(camera, value)
+        kept.append(node.inputs.video_in.get(timeout=5)[0].image)
+        kept.append(node.inputs.second.get(timeout=5)[0].image)
+    assert [int(image.max()) for image in kept] == [value // 2 for value in range(24)]
+
+
 def test_dropped_frames_are_given_back_and_their_memory_is_used_again(agents):
     camera = Camera("a", slots=4)
     agent = agents(camera)
