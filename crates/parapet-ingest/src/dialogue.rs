@@ -1,0 +1,327 @@
+//! One RTSP dialogue, from the first connection to its end, in stages that each have a time limit
+//! of their own, because a camera can hang anywhere and `retina` would wait for ever.
+//!
+//! A failure is told apart by its stage and the answer's status, never by an error's text.
+//! Redirects are not followed: a camera shall not point the password elsewhere.
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use parapet_media::protocol::{CameraFault, Codec, IngestEvent};
+use retina::client::{
+    Credentials, Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PlayOptions,
+    Session, SessionOptions, SetupOptions, TeardownPolicy, UnknownRtcpSsrcPolicy,
+};
+use retina::codec::{CodecItem, FrameFormat};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::address::Address;
+use crate::clock::unix_time;
+use crate::fault::{Fault, bounded, quote};
+use crate::outbox::MAX_UNIT;
+use crate::worker::{Sink, Source, now};
+
+/// To connect: a LAN answers in milliseconds, a lost packet is repeated within three seconds.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// For an answer: small cameras take seconds for the first after a start.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// For the first key frame: some cameras begin on demand only.
+const FIRST_FRAME_LIMIT: Duration = Duration::from_secs(30);
+/// Between frames.
+const STALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How a dialogue ended.
+pub(crate) struct Ended {
+    pub(crate) fault: Fault,
+    /// The camera got as far as to play: the next try begins with a short wait.
+    pub(crate) played: bool,
+}
+
+/// Reads the camera until that ends, which it always does with a fault.
+pub(crate) async fn run(source: &Source, sink: &Sink) -> Ended {
+    let (session, index, codec) = match open(source).await {
+        Ok(opened) => opened,
+        Err(fault) => {
+            return Ended {
+                fault,
+                played: false,
+            };
+        }
+    };
+    let fault = match play(source, sink, session, index, codec).await {
+        Ok(never) => match never {},
+        Err(fault) => fault,
+    };
+    Ended {
+        played: fault.code != CameraFault::Unauthorized,
+        fault,
+    }
+}
+
+async fn open(source: &Source) -> Result<(Session<Described>, usize, Codec), Fault> {
+    let address = Address::parse(&source.url)?;
+    probe(&address).await?;
+    let credentials = source
+        .credentials
+        .clone()
+        .map(|(username, password)| Credentials { username, password });
+    let options = SessionOptions::default()
+        .creds(credentials)
+        .user_agent(concat!("parapet/", env!("CARGO_PKG_VERSION")).to_owned())
+        .teardown(TeardownPolicy::Auto);
+    let asked = timeout(
+        ANSWER_LIMIT,
+        Session::describe(address.url.clone(), options),
+    )
+    .await;
+    let mut session = match asked {
+        Err(_) => return Err(no_answer("DESCRIBE")),
+        Ok(Err(error)) => {
+            let quote = quote(&error.to_string(), source.credentials.as_ref());
+            return Err(match error.status_code() {
+                // Success, and yet an error: what was described cannot be understood.
+                Some(200..=299) => bad_sdp(&quote),
+                _ => refusal("DESCRIBE", error.status_code(), &quote),
+            });
+        }
+        Ok(Ok(session)) => session,
+    };
+    let (index, codec) = choose(&session)?;
+    let setup = session.setup(
+        index,
+        SetupOptions::default().frame_format(FrameFormat::SIMPLE),
+    );
+    answer("SETUP", source, setup).await?;
+    Ok((session, index, codec))
+}
+
+/// Whether anything listens: the only way to tell refused, unreachable and silent apart.
+async fn probe(address: &Address) -> Result<(), Fault> {
+    let connect = TcpStream::connect((address.host.as_str(), address.port));
+    let place = bounded(&format!("{}:{}", address.host, address.port), 80);
+    match timeout(CONNECT_LIMIT, connect).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(match error.kind() {
+            ErrorKind::ConnectionRefused => Fault::passing(
+                CameraFault::Refused,
+                format!("nothing listens at {place}; check port and RTSP service of the camera"),
+            ),
+            ErrorKind::TimedOut => silent(&place),
+            _ => Fault::passing(
+                CameraFault::Unreachable,
+                format!("{place} cannot be reached ({error}); check address and network"),
+            ),
+        }),
+        Err(_) => Err(silent(&place)),
+    }
+}
+
+fn silent(place: &str) -> Fault {
+    Fault::passing(
+        CameraFault::Timeout,
+        format!("{place} does not answer; check address, network and power of the camera"),
+    )
+}
+
+fn choose(session: &Session<Described>) -> Result<(usize, Codec), Fault> {
+    let mut other = None;
+    for (index, stream) in session.streams().iter().enumerate() {
+        if stream.media() != "video" {
+            continue;
+        }
+        let codec = match stream.encoding_name() {
+            "h264" => Codec::H264,
+            "h265" => Codec::H265,
+            "jpeg" => Codec::Mjpeg,
+            name => {
+                other = Some(bounded(name, 40));
+                continue;
+            }
+        };
+        return Ok((index, codec));
+    }
+    Err(match other {
+        Some(name) => Fault::passing(
+            CameraFault::UnsupportedCodec,
+            format!("the camera sends {name}; choose H.264, H.265 or MJPEG in the camera"),
+        ),
+        None => bad_sdp(" (it names no video)"),
+    })
+}
+
+async fn play(
+    source: &Source,
+    sink: &Sink,
+    session: Session<Described>,
+    index: usize,
+    codec: Codec,
+) -> Result<std::convert::Infallible, Fault> {
+    let rate = session.streams()[index].clock_rate_hz();
+    let options = PlayOptions::default()
+        .initial_timestamp(InitialTimestampPolicy::Ignore)
+        .initial_seq(InitialSequenceNumberPolicy::Ignore)
+        .unknown_rtcp_ssrc(UnknownRtcpSsrcPolicy::ProcessPackets);
+    let session = answer("PLAY", source, session.play(options)).await?;
+    let mut items = session
+        .demuxed()
+        .map_err(|error| bad_sdp(&quote(&error.to_string(), source.credentials.as_ref())))?;
+    sink.clock.borrow_mut().begin(rate);
+    let mut limit = Instant::now() + FIRST_FRAME_LIMIT;
+    let mut begun = false;
+    let mut any = false;
+    loop {
+        let item = match timeout_at(limit, items.next()).await {
+            Ok(Some(Ok(item))) => item,
+            Ok(Some(Err(error))) => {
+                let quote = quote(&error.to_string(), source.credentials.as_ref());
+                return Err(Fault::passing(
+                    CameraFault::Protocol,
+                    format!("the camera breaks RTSP or RTP, or the connection broke{quote}"),
+                ));
+            }
+            Ok(None) => {
+                return Err(Fault::passing(
+                    CameraFault::Protocol,
+                    "the camera closed the connection",
+                ));
+            }
+            Err(_) => return Err(stopped(begun, any)),
+        };
+        match item {
+            CodecItem::VideoFrame(frame) => {
+                any = true;
+                let key = codec == Codec::Mjpeg || frame.is_random_access_point();
+                if !begun && !key {
+                    continue;
+                }
+                if !begun {
+                    sink.outbox
+                        .borrow_mut()
+                        .event(IngestEvent::Stream { codec });
+                    begun = true;
+                }
+                limit = Instant::now() + STALL_LIMIT;
+                let rtp = frame.timestamp().timestamp() as u32;
+                let stamp = sink.clock.borrow_mut().stamp(rtp, key, now());
+                let lost = frame.loss() > 0;
+                let data = Bytes::from(frame.into_data());
+                if data.len() > MAX_UNIT {
+                    return Err(Fault::passing(
+                        CameraFault::Protocol,
+                        "the camera sends an access unit of more than 8 MiB; lower its bit rate",
+                    ));
+                }
+                let mut outbox = sink.outbox.borrow_mut();
+                if lost && !key {
+                    outbox.gap();
+                }
+                outbox.unit(stamp.time, stamp.claimed, key, data);
+                drop(outbox);
+                sink.wake.notify_one();
+            }
+            CodecItem::Rtcp(packet) => {
+                for report in packet
+                    .pkts()
+                    .filter_map(|packet| packet.as_sender_report().ok()?)
+                {
+                    if let Some(wall) = unix_time(report.ntp_timestamp().0) {
+                        let rtp = report.rtp_timestamp();
+                        sink.clock.borrow_mut().sender_report(rtp, wall, now());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Which silence it was.
+fn stopped(begun: bool, any: bool) -> Fault {
+    if begun {
+        Fault::passing(
+            CameraFault::Stall,
+            format!(
+                "the camera has sent no picture for {} s",
+                STALL_LIMIT.as_secs()
+            ),
+        )
+    } else if any {
+        Fault::passing(
+            CameraFault::Decode,
+            format!(
+                "the camera has sent no key frame for {} s; shorten its key frame interval",
+                FIRST_FRAME_LIMIT.as_secs()
+            ),
+        )
+    } else {
+        Fault::passing(
+            CameraFault::Timeout,
+            format!(
+                "the camera plays but sends no picture for {} s",
+                FIRST_FRAME_LIMIT.as_secs()
+            ),
+        )
+    }
+}
+
+async fn answer<T>(
+    request: &str,
+    source: &Source,
+    asked: impl Future<Output = Result<T, retina::Error>>,
+) -> Result<T, Fault> {
+    match timeout(ANSWER_LIMIT, asked).await {
+        Err(_) => Err(no_answer(request)),
+        Ok(Err(error)) => {
+            let quote = quote(&error.to_string(), source.credentials.as_ref());
+            Err(refusal(request, error.status_code(), &quote))
+        }
+        Ok(Ok(answer)) => Ok(answer),
+    }
+}
+
+fn refusal(request: &str, status: Option<u16>, quote: &str) -> Fault {
+    match status {
+        // 403 is what some cameras say to a locked account.
+        Some(401 | 403) => Fault::lasting(
+            CameraFault::Unauthorized,
+            "the camera refuses user name or password; set the right ones, or ask for a new try",
+        ),
+        Some(404) => Fault::passing(
+            CameraFault::Protocol,
+            "the camera knows no stream of this path (404); check the path of its address",
+        ),
+        Some(300..=399) => Fault::passing(
+            CameraFault::Protocol,
+            "the camera sends to another address, which is not followed; set that address",
+        ),
+        Some(status) => Fault::passing(
+            CameraFault::Protocol,
+            format!("the camera answers {status} to {request}"),
+        ),
+        None => Fault::passing(
+            CameraFault::Protocol,
+            format!("the answer to {request} is no RTSP, or the connection broke{quote}"),
+        ),
+    }
+}
+
+fn no_answer(request: &str) -> Fault {
+    Fault::passing(
+        CameraFault::Timeout,
+        format!(
+            "the camera did not answer {request} within {} s",
+            ANSWER_LIMIT.as_secs()
+        ),
+    )
+}
+
+fn bad_sdp(quote: &str) -> Fault {
+    Fault::passing(
+        CameraFault::BadSdp,
+        format!("the camera's description of its stream cannot be used{quote}"),
+    )
+}

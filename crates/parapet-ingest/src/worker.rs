@@ -1,0 +1,167 @@
+//! The conversation with the agent (`parapet_media::protocol`) and the endless tries to read the
+//! camera.
+//!
+//! One thread, three futures that are polled together: requests are read, the camera is read,
+//! and what waits in the [`Outbox`] is sent. None waits for another, so a busy agent never slows
+//! the camera down and a dead camera never delays a request.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime};
+
+use parapet_media::protocol::{Hello, IngestEvent, IngestRequest};
+use parapet_sandbox::channel::{Channel, ChannelError};
+use thiserror::Error;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+use crate::backoff::Backoff;
+use crate::clock::StreamClock;
+use crate::dialogue;
+use crate::outbox::Outbox;
+
+/// Why the worker ends.
+#[derive(Debug, Error)]
+pub(crate) enum WorkerError {
+    /// The agent is gone in the middle of a packet, or sent what is none.
+    #[error("talk to the agent")]
+    Channel(#[from] ChannelError),
+    /// The channel cannot be waited for.
+    #[error("wait for the agent")]
+    Wait(#[from] std::io::Error),
+}
+
+/// Which camera to read. No `Debug`: it holds a password.
+pub(crate) struct Source {
+    pub(crate) url: String,
+    pub(crate) credentials: Option<(String, String)>,
+}
+
+/// Where a dialogue leaves what it reads.
+#[derive(Default)]
+pub(crate) struct Sink {
+    pub(crate) outbox: RefCell<Outbox>,
+    pub(crate) clock: RefCell<StreamClock>,
+    /// Something has been put into the outbox.
+    pub(crate) wake: Notify,
+}
+
+/// Microseconds since the epoch by the host's clock.
+pub(crate) fn now() -> i64 {
+    // A clock before 1970 is as good as one at 1970: wrong.
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Serves the agent until it closes the channel.
+pub(crate) async fn run(channel: Channel) -> Result<(), WorkerError> {
+    channel.send(
+        &Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        &[],
+        &[],
+    )?;
+    channel.set_nonblocking()?;
+    #[expect(
+        deprecated,
+        reason = "what `register` makes its caller promise holds: a channel owns its descriptor and keeps it"
+    )]
+    let link = AsyncFd::new(channel)?;
+    let sink = Sink::default();
+    let retry = Notify::new();
+    let mut source = None;
+    loop {
+        let next = {
+            let camera = read_camera(source.as_ref(), &sink, &retry);
+            tokio::pin!(camera);
+            loop {
+                let request = tokio::select! {
+                    biased;
+                    request = receive(&link) => request?,
+                    sent = send_all(&link, &sink) => match sent? {},
+                    never = &mut camera => match never {},
+                };
+                match request {
+                    None => return Ok(()),
+                    Some(IngestRequest::Open { url, credentials }) => {
+                        break Source { url, credentials };
+                    }
+                    // Heard only by a wait: while a try is under way or pictures come, there is
+                    // nothing to do.
+                    Some(IngestRequest::Retry) => retry.notify_waiters(),
+                }
+            }
+        };
+        source = Some(next);
+    }
+}
+
+async fn receive(link: &AsyncFd<Channel>) -> Result<Option<IngestRequest>, WorkerError> {
+    loop {
+        let mut ready = link.readable().await?;
+        match link.get_ref().recv::<IngestRequest>() {
+            Err(error) if error.would_block() => ready.clear_ready(),
+            received => return Ok(received?.map(|packet| packet.header)),
+        }
+    }
+}
+
+async fn send_all(link: &AsyncFd<Channel>, sink: &Sink) -> Result<Infallible, WorkerError> {
+    loop {
+        let Some(packet) = sink.outbox.borrow().first() else {
+            sink.wake.notified().await;
+            continue;
+        };
+        match link.get_ref().send(&packet.header, &packet.payload, &[]) {
+            Ok(()) => sink.outbox.borrow_mut().sent(),
+            Err(error) if error.would_block() => link.writable().await?.clear_ready(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Tries for ever; after a lasting fault only when asked.
+async fn read_camera(source: Option<&Source>, sink: &Sink, retry: &Notify) -> Infallible {
+    let Some(source) = source else {
+        return std::future::pending().await;
+    };
+    let mut backoff = Backoff::new();
+    loop {
+        let ended = dialogue::run(source, sink).await;
+        if ended.played {
+            backoff.reset();
+        }
+        let wait = (!ended.fault.last).then(|| backoff.next(random()));
+        sink.outbox.borrow_mut().event(IngestEvent::Failed {
+            code: ended.fault.code,
+            message: ended.fault.message,
+            retry_ms: wait.map(|wait| wait.as_millis() as u64),
+        });
+        sink.wake.notify_one();
+        let waited = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = waited => {}
+            () = retry.notified() => backoff.reset(),
+        }
+    }
+}
+
+/// Only for jitter, so a host without randomness gets none.
+fn random() -> u32 {
+    let mut bytes = [0; 4];
+    match rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::NONBLOCK) {
+        Ok(4) => u32::from_ne_bytes(bytes),
+        _ => 0,
+    }
+}
+
+/// Longest the run-time may take to end its background tasks.
+pub(crate) const SHUTDOWN_LIMIT: Duration = Duration::from_millis(200);
