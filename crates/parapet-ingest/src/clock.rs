@@ -30,10 +30,10 @@ pub(crate) struct Stamp {
 
 #[derive(Debug, Clone, Copy)]
 struct Report {
-    /// What to add to media time to get the camera's wall time.
-    offset: i64,
-    /// Arrival of the last report that was close to the host's clock.
-    trusted_at: Option<i64>,
+    /// What to add to media time to get the camera's wall time, by the last report.
+    claimed: i64,
+    /// The same by the last report that was close to the host's clock, and its arrival.
+    believed: Option<(i64, i64)>,
 }
 
 /// The clock of one camera, through all its sessions.
@@ -79,10 +79,10 @@ impl StreamClock {
         // Frames alone count on: a nonsensical report shall not lead them to another wrap.
         session.last = before.or(session.last);
         let close = wall.abs_diff(now) <= TRUST_US.unsigned_abs();
-        let trusted_before = session.report.and_then(|report| report.trusted_at);
+        let believed = session.report.and_then(|report| report.believed);
         session.report = Some(Report {
-            offset,
-            trusted_at: if close { Some(now) } else { trusted_before },
+            claimed: offset,
+            believed: if close { Some((offset, now)) } else { believed },
         });
         if close && session.offset.is_none() {
             session.offset = Some(offset);
@@ -119,7 +119,7 @@ impl StreamClock {
         self.latest = self.latest.max(time);
         let claimed = session
             .report
-            .and_then(|report| u64::try_from(media + report.offset).ok());
+            .and_then(|report| u64::try_from(media + report.claimed).ok());
         Stamp {
             time: u64::try_from(time).unwrap_or(0),
             claimed,
@@ -149,26 +149,15 @@ impl Session {
             return offset;
         }
         self.least_delay = None;
-        let believed = self.report.filter(|report| {
-            report
-                .trusted_at
-                .is_some_and(|at| now - at <= REPORT_AGE_US)
-        });
+        let believed = self.report.and_then(|report| report.believed);
         let new = match believed {
-            // A later report may be nonsense: the mapping then stays as the last good one made it.
-            Some(report) if report_is_close(report, offset) => report.offset,
-            Some(_) => offset,
-            None if (least - offset).abs() > DRIFT_US => least,
-            None => offset,
+            Some((believed, at)) if now - at <= REPORT_AGE_US => believed,
+            _ if (least - offset).abs() > DRIFT_US => least,
+            _ => offset,
         };
         self.offset = Some(new);
         new
     }
-}
-
-/// Both were within [`TRUST_US`] of the host's clock, so two good ones are no further apart.
-fn report_is_close(report: Report, offset: i64) -> bool {
-    (report.offset - offset).abs() <= 2 * TRUST_US
 }
 
 /// The Unix time of an NTP time, or `None` before 1970. NTP seconds begin in 1900 and wrap in
@@ -176,7 +165,7 @@ fn report_is_close(report: Report, offset: i64) -> bool {
 pub(crate) fn unix_time(ntp: u64) -> Option<i64> {
     /// Seconds from 1900 to 1970.
     const UNIX_EPOCH: i64 = 2_208_988_800;
-    let seconds = (ntp >> 32) as i64;
+    let seconds = (ntp >> 32).cast_signed();
     let era = if seconds < UNIX_EPOCH && seconds != 0 {
         1 << 32
     } else {
@@ -184,7 +173,7 @@ pub(crate) fn unix_time(ntp: u64) -> Option<i64> {
     };
     let fraction = ((ntp & 0xffff_ffff) * 1_000_000) >> 32;
     let unix = seconds + era - UNIX_EPOCH;
-    (unix >= 0).then(|| unix * 1_000_000 + fraction as i64)
+    (unix >= 0).then(|| unix * 1_000_000 + fraction.cast_signed())
 }
 
 #[cfg(test)]
@@ -306,7 +295,7 @@ mod tests {
         .into_iter()
         .enumerate()
         .map(|(n, (shown, key))| {
-            let now = NOW + n as i64 * FRAME_US;
+            let now = NOW + i64::try_from(n).unwrap() * FRAME_US;
             time(clock.stamp(shown * FRAME, key, now)) - NOW
         })
         .collect();
