@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use parapet_auth::SecretKey;
+use parapet_auth::sigv4::{ToSign, sign};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -27,7 +29,7 @@ pub(crate) struct Client {
     endpoint: url::Url,
     region: String,
     access_key: String,
-    secret_key: String,
+    secret_key: SecretKey,
     http: reqwest::Client,
     runtime: tokio::runtime::Runtime,
 }
@@ -44,11 +46,17 @@ impl Client {
         };
         let config = section(&files.config, &heading).unwrap_or_default();
         let variable = |name: &str| {
-            (access.data.is_none()).then(|| std::env::var(name).ok()).flatten()
+            (access.data.is_none())
+                .then(|| std::env::var(name).ok())
+                .flatten()
         };
         let key = |name: &str| {
             credentials.get(name).cloned().with_context(|| {
-                format!("{}: profile {:?} has no {name}", files.credentials.display(), access.profile)
+                format!(
+                    "{}: profile {:?} has no {name}",
+                    files.credentials.display(),
+                    access.profile
+                )
             })
         };
         let endpoint = variable("AWS_ENDPOINT_URL")
@@ -64,7 +72,7 @@ impl Client {
             endpoint,
             region,
             access_key: key("aws_access_key_id")?,
-            secret_key: key("aws_secret_access_key")?,
+            secret_key: SecretKey::new(key("aws_secret_access_key")?),
             http: http_client(bundle.as_deref())?,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -82,20 +90,26 @@ impl Client {
             (Some(host), None) => host.to_owned(),
             (None, _) => bail!("the endpoint {url} has no host"),
         };
-        let signed = parapet_auth::sigv4::sign(&parapet_auth::sigv4::SignRequest {
-            method,
-            target: url.path(),
-            headers: &[("host", &host), ("content-type", "application/json")],
-            body: &body,
-            access_key: &self.access_key,
-            secret_key: &self.secret_key,
-            region: &self.region,
-            service: "parapet",
-            now: std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .context("read the clock")?
-                .as_secs(),
-        });
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .context("read the clock")?
+            .as_secs();
+        let signed = sign(
+            &ToSign {
+                method,
+                path: url.path(),
+                query: "",
+                host: &host,
+                headers: &[("content-type", "application/json")],
+                body: &body,
+                service: "parapet",
+                region: &self.region,
+                now: now.cast_signed(),
+            },
+            &self.access_key,
+            &self.secret_key,
+        )
+        .context("sign the request")?;
         let method = reqwest::Method::from_bytes(method.as_bytes()).context("write the request")?;
         let mut request = self
             .http
@@ -114,7 +128,10 @@ impl Client {
                 return Ok(value);
             }
             let message = value["Message"].as_str().or(value["message"].as_str());
-            bail!("the control plane refused ({status}): {}", message.unwrap_or(&text))
+            bail!(
+                "the control plane refused ({status}): {}",
+                message.unwrap_or(&text)
+            )
         })
     }
 }
@@ -128,12 +145,17 @@ impl Files {
     fn find(access: &Access) -> Result<Self> {
         if let Some(data) = &access.data {
             let admin = data.join("admin");
-            return Ok(Self { credentials: admin.join("credentials"), config: admin.join("config") });
+            return Ok(Self {
+                credentials: admin.join("credentials"),
+                config: admin.join("config"),
+            });
         }
         let file = |variable: &str, name: &str| -> Result<PathBuf> {
             std::env::var_os(variable)
                 .map(PathBuf::from)
-                .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".aws").join(name)))
+                .or_else(|| {
+                    std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".aws").join(name))
+                })
                 .with_context(|| format!("set {variable}, or name a control plane with --data"))
         };
         Ok(Self {
@@ -150,7 +172,11 @@ fn section(file: &Path, name: &str) -> Result<BTreeMap<String, String>> {
     let mut found = None;
     let mut here = false;
     for line in text.lines() {
-        if let Some(heading) = line.trim().strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+        if let Some(heading) = line
+            .trim()
+            .strip_prefix('[')
+            .and_then(|l| l.strip_suffix(']'))
+        {
             here = heading.trim() == name;
             if here {
                 found.get_or_insert_with(BTreeMap::new);
@@ -197,7 +223,12 @@ mod tests {
         let text = "[default]\nregion = us-west-2\ns3 =\n  addressing_style = path\n\
                     [profile other]\nregion=eu-central-1\n";
         std::fs::write(file.path(), text)?;
-        assert_eq!(section(file.path(), "default")?.get("region").map(String::as_str), Some("us-west-2"));
+        assert_eq!(
+            section(file.path(), "default")?
+                .get("region")
+                .map(String::as_str),
+            Some("us-west-2")
+        );
         assert!(!section(file.path(), "default")?.contains_key("addressing_style"));
         assert_eq!(section(file.path(), "profile other")?.len(), 1);
         assert!(section(file.path(), "missing").is_err());

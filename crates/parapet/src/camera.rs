@@ -45,9 +45,15 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
     if let Some(file) = &set.password_file {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("read --password-file {}", file.display()))?;
-        changes.insert("Password".to_owned(), Value::from(text.trim_end_matches(['\r', '\n'])));
+        changes.insert(
+            "Password".to_owned(),
+            Value::from(text.trim_end_matches(['\r', '\n'])),
+        );
     }
-    ensure!(!changes.is_empty(), "nothing to change: give --url, --username or --password-file");
+    ensure!(
+        !changes.is_empty(),
+        "nothing to change: give --url, --username or --password-file"
+    );
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     ensure!(
         !set.name.is_empty() && set.name.bytes().all(plain),

@@ -16,7 +16,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let answer =
         Client::new(&arguments.access)?.call("POST", "/parapet/console-sessions", &json!({}))?;
-    let link = answer["Url"].as_str().context("read the answer: it has no Url")?;
+    let link = answer["Url"]
+        .as_str()
+        .context("read the answer: it has no Url")?;
     println!("{link}");
     eprintln!("Open it within a minute; it works once.");
     Ok(())

@@ -16,7 +16,12 @@ use clap::{Parser, Subcommand};
 
 /// Computer vision next to the cameras: the open, self-hosted successor of AWS Panorama
 #[derive(Debug, Parser)]
-#[command(name = "parapet", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "parapet",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -54,4 +59,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// JSON lines on standard error, as a service manager collects them; `PARAPET_LOG` chooses.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PARAPET_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }

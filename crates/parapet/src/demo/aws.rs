@@ -48,17 +48,23 @@ impl Aws {
         command
             .args(arguments)
             .args(["--output", output])
-            .env("AWS_SHARED_CREDENTIALS_FILE", self.admin.join("credentials"))
+            .env(
+                "AWS_SHARED_CREDENTIALS_FILE",
+                self.admin.join("credentials"),
+            )
             .env("AWS_CONFIG_FILE", self.admin.join("config"))
             .env("AWS_CA_BUNDLE", self.admin.join("ca.pem"))
             .env("AWS_ENDPOINT_URL", &self.endpoint)
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_PAGER", "");
-        let named: Vec<_> =
-            arguments.iter().take(2).map(|word| word.as_ref().to_string_lossy()).collect();
-        let output = command.output().with_context(|| {
-            format!("run {}: `make demo` installs it", self.program.display())
-        })?;
+        let named: Vec<_> = arguments
+            .iter()
+            .take(2)
+            .map(|word| word.as_ref().to_string_lossy())
+            .collect();
+        let output = command
+            .output()
+            .with_context(|| format!("run {}: `make demo` installs it", self.program.display()))?;
         if !output.status.success() {
             bail!(
                 "aws {}: {}",

@@ -56,7 +56,14 @@ impl Footage {
     /// Asks `ffprobe` for the length.
     pub(crate) fn open(file: &Path) -> Result<Self> {
         let output = Command::new("ffprobe")
-            .args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"])
+            .args([
+                "-v",
+                "error",
+                "-show_entries",
+                "format=duration",
+                "-of",
+                "csv=p=0",
+            ])
             .arg(file)
             .output()
             .context("run ffprobe (package ffmpeg)")?;
@@ -74,7 +81,10 @@ impl Footage {
             file.display()
         );
         let file = std::path::absolute(file).context("read --footage")?;
-        Ok(Self { file, length: Duration::from_secs_f64(seconds) })
+        Ok(Self {
+            file,
+            length: Duration::from_secs_f64(seconds),
+        })
     }
 }
 
@@ -85,7 +95,10 @@ pub(crate) struct Zone([f32; 4]);
 impl Zone {
     /// Values for the sample's input ports.
     pub(crate) fn parameters(&self) -> Vec<(&'static str, f32)> {
-        ["zone_left", "zone_top", "zone_right", "zone_bottom"].into_iter().zip(self.0).collect()
+        ["zone_left", "zone_top", "zone_right", "zone_bottom"]
+            .into_iter()
+            .zip(self.0)
+            .collect()
     }
 }
 
@@ -93,12 +106,18 @@ impl Zone {
 pub(crate) fn parse_zone(text: &str) -> Result<Zone, String> {
     let numbers: Vec<f32> = text
         .split(',')
-        .map(|part| part.trim().parse().map_err(|_| format!("{part:?} is not a number")))
+        .map(|part| {
+            part.trim()
+                .parse()
+                .map_err(|_| format!("{part:?} is not a number"))
+        })
         .collect::<Result<_, _>>()?;
-    let zone: [f32; 4] =
-        numbers.try_into().map_err(|_| "four numbers, e.g. 0.45,0.10,0.75,0.95".to_owned())?;
+    let zone: [f32; 4] = numbers
+        .try_into()
+        .map_err(|_| "four numbers, e.g. 0.45,0.10,0.75,0.95".to_owned())?;
     let [left, top, right, bottom] = zone;
-    if !(0.0 <= left && left < right && right <= 1.0 && 0.0 <= top && top < bottom && bottom <= 1.0) {
+    if !(0.0 <= left && left < right && right <= 1.0 && 0.0 <= top && top < bottom && bottom <= 1.0)
+    {
         return Err("0 <= left < right <= 1 and 0 <= top < bottom <= 1".to_owned());
     }
     Ok(Zone(zone))
@@ -106,7 +125,9 @@ pub(crate) fn parse_zone(text: &str) -> Result<Zone, String> {
 
 /// Reads `NAME=rtsp://user:password@host/path`.
 pub(crate) fn parse(text: &str) -> Result<Source, String> {
-    let (name, url) = text.split_once('=').ok_or("NAME=URL, e.g. door=rtsp://10.0.0.30/s1")?;
+    let (name, url) = text
+        .split_once('=')
+        .ok_or("NAME=URL, e.g. door=rtsp://10.0.0.30/s1")?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if name.is_empty() || name.len() > 128 || !name.bytes().all(plain) {
         return Err(format!("name {name:?}: 1-128 letters, digits, '-' and '_'"));
@@ -116,14 +137,26 @@ pub(crate) fn parse(text: &str) -> Result<Source, String> {
         return Err("URL: only rtsp://host[:port]/path".to_owned());
     }
     let decode = |text: &str| {
-        percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+        percent_encoding::percent_decode_str(text)
+            .decode_utf8_lossy()
+            .into_owned()
     };
-    let credentials = (!parsed.username().is_empty())
-        .then(|| (decode(parsed.username()), decode(parsed.password().unwrap_or_default())));
+    let credentials = (!parsed.username().is_empty()).then(|| {
+        (
+            decode(parsed.username()),
+            decode(parsed.password().unwrap_or_default()),
+        )
+    });
     // Both fail only for addresses that have no host, and this one has.
-    let cleared = parsed.set_username("").and_then(|()| parsed.set_password(None));
+    let cleared = parsed
+        .set_username("")
+        .and_then(|()| parsed.set_password(None));
     cleared.map_err(|()| "URL: only rtsp://host[:port]/path".to_owned())?;
-    Ok(Source::Real { name: name.to_owned(), url: parsed.to_string(), credentials })
+    Ok(Source::Real {
+        name: name.to_owned(),
+        url: parsed.to_string(),
+        credentials,
+    })
 }
 
 /// The cameras of this run: those given, the clip, or the two scenes.
@@ -135,8 +168,18 @@ pub(crate) fn sources(given: &[Source], footage: Option<Footage>) -> Vec<Source>
         return given.to_vec();
     }
     vec![
-        Source::Scene { name: "gate", size: "1280x720", fps: 25, seed: 7 },
-        Source::Scene { name: "yard", size: "1920x1080", fps: 15, seed: 11 },
+        Source::Scene {
+            name: "gate",
+            size: "1280x720",
+            fps: 25,
+            seed: 7,
+        },
+        Source::Scene {
+            name: "yard",
+            size: "1920x1080",
+            fps: 15,
+            seed: 11,
+        },
     ]
 }
 
@@ -187,7 +230,11 @@ impl Running {
                 Some((USER.to_owned(), settings.camera_password.clone()))
             }
         };
-        deploy::Camera { name: self.name.clone(), url: self.url.clone(), credentials }
+        deploy::Camera {
+            name: self.name.clone(),
+            url: self.url.clone(),
+            credentials,
+        }
     }
 
     /// What it shows, where that is known.
@@ -198,7 +245,9 @@ impl Running {
     /// What it has said since the last look.
     pub(crate) fn events(&self) -> Vec<Event> {
         let lines = self.lines.iter().flat_map(Receiver::try_iter);
-        lines.filter_map(|line| serde_json::from_str(&line).ok()).collect()
+        lines
+            .filter_map(|line| serde_json::from_str(&line).ok())
+            .collect()
     }
 }
 
@@ -216,10 +265,21 @@ pub(crate) fn start(
         let name = match &source {
             Source::Real { name, url, .. } => {
                 let (name, url) = (name.clone(), url.clone());
-                all.push(Running { name, source, url, truth: None, lines: None });
+                all.push(Running {
+                    name,
+                    source,
+                    url,
+                    truth: None,
+                    lines: None,
+                });
                 continue;
             }
-            Source::Scene { name, size, fps, seed } => {
+            Source::Scene {
+                name,
+                size,
+                fps,
+                seed,
+            } => {
                 for (flag, value) in [
                     ("--size", (*size).to_owned()),
                     ("--fps", fps.to_string()),
@@ -236,7 +296,11 @@ pub(crate) fn start(
             }
         };
         let address = format!("127.0.0.1:{port}");
-        for (flag, value) in [("--listen", address.as_str()), ("--name", &name), ("--user", USER)] {
+        for (flag, value) in [
+            ("--listen", address.as_str()),
+            ("--name", &name),
+            ("--user", USER),
+        ] {
             arguments.extend([flag.to_owned(), value.to_owned()]);
         }
         let (sender, receiver) = lines();
@@ -251,7 +315,13 @@ pub(crate) fn start(
             log: place.dir.join(format!("camera-{name}.log")),
             lines: Some(sender),
         })?;
-        all.push(Running { name, source, url: String::new(), truth: None, lines: Some(receiver) });
+        all.push(Running {
+            name,
+            source,
+            url: String::new(),
+            truth: None,
+            lines: Some(receiver),
+        });
     }
     for camera in &mut all {
         wait_listening(camera, place, deadline)?;
@@ -260,14 +330,19 @@ pub(crate) fn start(
 }
 
 fn wait_listening(camera: &mut Running, place: &Place, deadline: Instant) -> Result<()> {
-    let Some(lines) = &camera.lines else { return Ok(()) };
+    let Some(lines) = &camera.lines else {
+        return Ok(());
+    };
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let Ok(line) = lines.recv_timeout(left) else {
             bail!(
                 "camera {} does not start; its log is {}",
                 camera.name,
-                place.dir.join(format!("camera-{}.log", camera.name)).display()
+                place
+                    .dir
+                    .join(format!("camera-{}.log", camera.name))
+                    .display()
             );
         };
         if let Ok(Event::Listening { url, truth }) = serde_json::from_str(&line) {
@@ -284,26 +359,48 @@ mod tests {
 
     #[test]
     fn a_camera_is_a_name_and_an_address_and_its_credentials_leave_the_address() {
-        let Ok(Source::Real { name, url, credentials }) =
-            parse("door=rtsp://user:p%40ss@10.0.0.30:554/s1")
+        let Ok(Source::Real {
+            name,
+            url,
+            credentials,
+        }) = parse("door=rtsp://user:p%40ss@10.0.0.30:554/s1")
         else {
             panic!("a good camera was refused");
         };
-        assert_eq!((name.as_str(), url.as_str()), ("door", "rtsp://10.0.0.30:554/s1"));
+        assert_eq!(
+            (name.as_str(), url.as_str()),
+            ("door", "rtsp://10.0.0.30:554/s1")
+        );
         assert_eq!(credentials, Some(("user".to_owned(), "p@ss".to_owned())));
     }
 
     #[test]
     fn what_is_no_camera_is_refused_with_the_reason() {
-        for text in ["door", "=rtsp://h/s", "a b=rtsp://h/s", "door=http://h/s", "door=file:///x"] {
+        for text in [
+            "door",
+            "=rtsp://h/s",
+            "a b=rtsp://h/s",
+            "door=http://h/s",
+            "door=file:///x",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_zone_lies_within_the_picture() {
-        assert_eq!(parse_zone("0.45,0.10,0.75,0.95"), Ok(Zone([0.45, 0.10, 0.75, 0.95])));
-        for text in ["", "1,2,3", "0.5,0,0.4,1", "0,0,1.1,1", "nan,0,1,1", "a,b,c,d"] {
+        assert_eq!(
+            parse_zone("0.45,0.10,0.75,0.95"),
+            Ok(Zone([0.45, 0.10, 0.75, 0.95]))
+        );
+        for text in [
+            "",
+            "1,2,3",
+            "0.5,0,0.4,1",
+            "0,0,1.1,1",
+            "nan,0,1,1",
+            "a,b,c,d",
+        ] {
             assert!(parse_zone(text).is_err(), "{text}");
         }
     }

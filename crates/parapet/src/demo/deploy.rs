@@ -57,7 +57,10 @@ pub(crate) fn device(aws: &Aws, archive: &Path, enrolled: bool) -> Result<Device
     for device in devices["Devices"].as_array().into_iter().flatten() {
         let id = member(device, "DeviceId")?.to_owned();
         if enrolled && device["Name"] == DEVICE_NAME {
-            return Ok(Device { id, provisioned: false });
+            return Ok(Device {
+                id,
+                provisioned: false,
+            });
         }
         // Its archive was never used and cannot be had again.
         aws.json(&["panorama", "delete-device", "--device-id", &id])?;
@@ -72,7 +75,10 @@ pub(crate) fn device(aws: &Aws, archive: &Path, enrolled: bool) -> Result<Device
     ])?;
     let zip = decode_base64(member(&made, "Certificates")?)?;
     write_private(archive, &zip)?;
-    Ok(Device { id: member(&made, "DeviceId")?.to_owned(), provisioned: true })
+    Ok(Device {
+        id: member(&made, "DeviceId")?.to_owned(),
+        provisioned: true,
+    })
 }
 
 /// Registers the cameras that are not registered yet and waits for them.
@@ -80,7 +86,10 @@ pub(crate) fn cameras(aws: &Aws, cameras: &[Camera], deadline: Instant) -> Resul
     let mut jobs = Vec::new();
     for camera in cameras {
         let package = format!("packageName/{}", camera.name);
-        if aws.json(&["panorama", "describe-package", "--package-id", &package]).is_ok() {
+        if aws
+            .json(&["panorama", "describe-package", "--package-id", &package])
+            .is_ok()
+        {
             continue;
         }
         let mut parameters = json!({"StreamUrl": camera.url});
@@ -110,8 +119,12 @@ pub(crate) fn cameras(aws: &Aws, cameras: &[Camera], deadline: Instant) -> Resul
     }
     for job in jobs {
         wait(deadline, &format!("camera job {job}"), || {
-            let state =
-                aws.json(&["panorama", "describe-node-from-template-job", "--job-id", &job])?;
+            let state = aws.json(&[
+                "panorama",
+                "describe-node-from-template-job",
+                "--job-id",
+                &job,
+            ])?;
             match member(&state, "Status")? {
                 "SUCCEEDED" => Ok(Some(())),
                 "FAILED" => bail!("register a camera: {}", member(&state, "StatusMessage")?),
@@ -155,13 +168,24 @@ fn register(aws: &Aws, package: &Package) -> Result<(String, String, String)> {
     let alias = format!("packageName/{}", package.name);
     let described = aws
         .json(&["panorama", "describe-package", "--package-id", &alias])
-        .or_else(|_| aws.json(&["panorama", "create-package", "--package-name", &package.name]))?;
+        .or_else(|_| {
+            aws.json(&[
+                "panorama",
+                "create-package",
+                "--package-name",
+                &package.name,
+            ])
+        })?;
     let id = member(&described, "PackageId")?.to_owned();
     let place = &described["StorageLocation"];
     let bucket = member(place, "Bucket")?;
     let patch = sha256(&package.manifest)?;
     for asset in &package.assets {
-        let key = format!("{}/{}", member(place, "BinaryPrefixLocation")?, file_name(asset));
+        let key = format!(
+            "{}/{}",
+            member(place, "BinaryPrefixLocation")?,
+            file_name(asset)
+        );
         upload(aws, bucket, &key, asset)?;
     }
     let prefix = member(place, "ManifestPrefixLocation")?;
@@ -182,7 +206,10 @@ fn register(aws: &Aws, package: &Package) -> Result<(String, String, String)> {
 }
 
 fn upload(aws: &Aws, bucket: &str, key: &str, file: &Path) -> Result<()> {
-    if aws.json(&["s3api", "head-object", "--bucket", bucket, "--key", key]).is_ok() {
+    if aws
+        .json(&["s3api", "head-object", "--bucket", bucket, "--key", key])
+        .is_ok()
+    {
         return Ok(());
     }
     let target = format!("s3://{bucket}/{key}");
@@ -201,8 +228,17 @@ fn upload(aws: &Aws, bucket: &str, key: &str, file: &Path) -> Result<()> {
 
 /// The instance of that name on the device that is there already, if one is.
 pub(crate) fn existing_instance(aws: &Aws, device: &str, name: &str) -> Result<Option<String>> {
-    let list = aws.json(&["panorama", "list-application-instances", "--device-id", device])?;
-    for instance in list["ApplicationInstances"].as_array().into_iter().flatten() {
+    let list = aws.json(&[
+        "panorama",
+        "list-application-instances",
+        "--device-id",
+        device,
+    ])?;
+    for instance in list["ApplicationInstances"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let gone = ["REMOVAL_SUCCEEDED", "DEPLOYMENT_FAILED"];
         let status = member(instance, "Status")?;
         if instance["Name"] == name && !gone.contains(&status) {
@@ -214,8 +250,17 @@ pub(crate) fn existing_instance(aws: &Aws, device: &str, name: &str) -> Result<O
 
 /// Takes instances of other names off the device: the demo shows one application at a time.
 pub(crate) fn remove_others(aws: &Aws, device: &str, name: &str) -> Result<()> {
-    let list = aws.json(&["panorama", "list-application-instances", "--device-id", device])?;
-    for instance in list["ApplicationInstances"].as_array().into_iter().flatten() {
+    let list = aws.json(&[
+        "panorama",
+        "list-application-instances",
+        "--device-id",
+        device,
+    ])?;
+    for instance in list["ApplicationInstances"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let deployed = member(instance, "Status")? == "DEPLOYMENT_SUCCEEDED";
         if deployed && instance["Name"] != name {
             let id = member(instance, "ApplicationInstanceId")?;
@@ -267,7 +312,10 @@ pub(crate) fn wait_deployed(aws: &Aws, instance: &str, deadline: Instant) -> Res
         match member(&state, "Status")? {
             "DEPLOYMENT_SUCCEEDED" => Ok(Some(())),
             "DEPLOYMENT_FAILED" => {
-                bail!("deployment failed: {}", member(&state, "StatusDescription")?)
+                bail!(
+                    "deployment failed: {}",
+                    member(&state, "StatusDescription")?
+                )
             }
             _ => Ok(None),
         }
@@ -307,11 +355,19 @@ fn wait<T>(
 
 /// SHA-256 of a file by coreutils: the demo is a client and brings no cryptography of its own.
 fn sha256(file: &Path) -> Result<String> {
-    let output = Command::new("sha256sum").arg("--").arg(file).output().context("run sha256sum")?;
+    let output = Command::new("sha256sum")
+        .arg("--")
+        .arg(file)
+        .output()
+        .context("run sha256sum")?;
     let text = String::from_utf8_lossy(&output.stdout);
     match text.get(..64) {
         Some(digest) if output.status.success() => Ok(digest.trim_start_matches('\\').to_owned()),
-        _ => bail!("hash {}: {}", file.display(), String::from_utf8_lossy(&output.stderr).trim()),
+        _ => bail!(
+            "hash {}: {}",
+            file.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        ),
     }
 }
 
@@ -325,16 +381,23 @@ fn decode_base64(text: &str) -> Result<Vec<u8>> {
         .context("run base64")?;
     let mut bytes = Vec::new();
     if let Some(stdout) = child.stdout.as_mut() {
-        stdout.read_to_end(&mut bytes).context("decode the archive")?;
+        stdout
+            .read_to_end(&mut bytes)
+            .context("decode the archive")?;
     }
     let status = child.wait().context("run base64")?;
-    anyhow::ensure!(status.success(), "the archive of provision-device is not base64");
+    anyhow::ensure!(
+        status.success(),
+        "the archive of provision-device is not base64"
+    );
     Ok(bytes)
 }
 
 fn spool(text: &str) -> Result<File> {
     use std::io::{Seek as _, Write as _};
     let mut file = tempfile::tempfile().context("make a temporary file")?;
-    file.write_all(text.as_bytes()).and_then(|()| file.rewind()).context("decode the archive")?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.rewind())
+        .context("decode the archive")?;
     Ok(file)
 }

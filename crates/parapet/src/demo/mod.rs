@@ -64,7 +64,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let started = Instant::now();
     if let Some(clip) = &arguments.footage {
-        anyhow::ensure!(clip.is_file(), "--footage {}: there is no such file", clip.display());
+        anyhow::ensure!(
+            clip.is_file(),
+            "--footage {}: there is no such file",
+            clip.display()
+        );
     }
     let stop = stop_on_signal()?;
     // Kept until the end: dropping it deletes what a check has written.
@@ -78,11 +82,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         (None, None) => default_dir()?,
     };
     let mut report = Report::nothing();
-    let result = Demo { arguments, dir, started, stop }.run(&mut report);
+    let result = Demo {
+        arguments,
+        dir,
+        started,
+        stop,
+    }
+    .run(&mut report);
     if arguments.check {
         report.ok = result.is_ok();
         report.reason = result.as_ref().err().map(|error| format!("{error:#}"));
-        println!("{}", serde_json::to_string(&report).context("print the report")?);
+        println!(
+            "{}",
+            serde_json::to_string(&report).context("print the report")?
+        );
         return Ok(report.ok);
     }
     result.map(|()| true)
@@ -108,9 +121,10 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     std::thread::spawn(move || {
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
+            let (Ok(mut interrupt), Ok(mut terminate)) = (
+                signal(SignalKind::interrupt()),
+                signal(SignalKind::terminate()),
+            ) else {
                 return;
             };
             tokio::select! {
@@ -141,9 +155,20 @@ impl Demo<'_> {
     fn run(&self, report: &mut Report) -> Result<()> {
         let screen = Screen::new(self.arguments.check);
         let place = Place::find(self.dir.clone())?;
-        let application = if self.arguments.footage.is_some() { "table-visits" } else { "people-counter" };
-        let footage = self.arguments.footage.as_deref().map(Footage::open).transpose()?;
-        let clip_length = footage.as_ref().map_or(Duration::ZERO, |footage| footage.length);
+        let application = if self.arguments.footage.is_some() {
+            "table-visits"
+        } else {
+            "people-counter"
+        };
+        let footage = self
+            .arguments
+            .footage
+            .as_deref()
+            .map(Footage::open)
+            .transpose()?;
+        let clip_length = footage
+            .as_ref()
+            .map_or(Duration::ZERO, |footage| footage.length);
         let deadline = self.started + Duration::from_secs(self.arguments.timeout) + clip_length;
         let supervisor = Supervisor::new();
         let sources = cameras::sources(&self.arguments.cameras, footage);
@@ -159,10 +184,15 @@ impl Demo<'_> {
         let archive = place.dir.join("certificates-omni_demo-appliance.zip");
         let enrolled = place.agent().join("device/certificate.pem").is_file();
         let device = deploy::device(&aws, &archive, enrolled)?;
-        start_agent(&supervisor, &place, device.provisioned.then_some(archive.as_path()))?;
+        start_agent(
+            &supervisor,
+            &place,
+            device.provisioned.then_some(archive.as_path()),
+        )?;
 
         screen.step("registering cameras");
-        let registered: Vec<deploy::Camera> = running.iter().map(|c| c.registration(&settings)).collect();
+        let registered: Vec<deploy::Camera> =
+            running.iter().map(|c| c.registration(&settings)).collect();
         deploy::cameras(&aws, &registered, deadline)?;
 
         let names: Vec<&str> = running.iter().map(|camera| camera.name.as_str()).collect();
@@ -179,18 +209,29 @@ impl Demo<'_> {
             )?;
             deploy::packages(&aws, &project, deadline)?;
             deploy::remove_others(&aws, &device.id, application)?;
-            let zone = self.arguments.zone.as_ref().map_or(Vec::new(), cameras::Zone::parameters);
+            let zone = self
+                .arguments
+                .zone
+                .as_ref()
+                .map_or(Vec::new(), cameras::Zone::parameters);
             let overrides = project.overrides(&account, &names, &zone)?;
             deploy::create_instance(&aws, &project, &device.id, application, &overrides)?
         };
-        let views = running.iter().map(|c| Ok((c.name.clone(), c.truth()?))).collect::<Result<_>>()?;
+        let views = running
+            .iter()
+            .map(|c| Ok((c.name.clone(), c.truth()?)))
+            .collect::<Result<_>>()?;
         let mut seen = Observer::new(&place.agent(), &instance, views);
         if !fresh {
             seen.skip_past();
         }
         report.take(&seen);
         deploy::wait_deployed(&aws, &instance, deadline)?;
-        let deployed = Deployed { aws, device: device.id, instance };
+        let deployed = Deployed {
+            aws,
+            device: device.id,
+            instance,
+        };
 
         if self.arguments.check {
             let watched = self.check(&supervisor, &running, &mut seen, report, deadline, &screen);
@@ -222,8 +263,11 @@ impl Demo<'_> {
             report.seconds_to_first_detection = seen
                 .first_detection
                 .map(|at| round(at.duration_since(self.started).as_secs_f64(), 2));
-            let mut lacking: Vec<String> =
-                seen.cameras.iter().filter_map(|(name, view)| report::lacks(name, view)).collect();
+            let mut lacking: Vec<String> = seen
+                .cameras
+                .iter()
+                .filter_map(|(name, view)| report::lacks(name, view))
+                .collect();
             if running.iter().any(cameras::Running::is_clip) {
                 report.visits = clip.visits(seen);
                 if !clip.is_over() {
@@ -291,7 +335,9 @@ impl ClipWatch {
         running: &[cameras::Running],
         seen: &Observer,
     ) -> Result<()> {
-        let Some(camera) = running.iter().find(|camera| camera.is_clip()) else { return Ok(()) };
+        let Some(camera) = running.iter().find(|camera| camera.is_clip()) else {
+            return Ok(());
+        };
         if seen.ready && !self.told {
             supervisor.say(&camera.name, "start")?;
             self.told = true;
@@ -351,8 +397,11 @@ fn start_server(supervisor: &Supervisor, place: &Place, settings: &Settings) -> 
 }
 
 fn start_agent(supervisor: &Supervisor, place: &Place, archive: Option<&Path>) -> Result<()> {
-    let mut arguments =
-        vec!["agent".to_owned(), "--data".to_owned(), place.agent().display().to_string()];
+    let mut arguments = vec![
+        "agent".to_owned(),
+        "--data".to_owned(),
+        place.agent().display().to_string(),
+    ];
     if let Some(archive) = archive {
         arguments.extend(["--enroll".to_owned(), archive.display().to_string()]);
     }
@@ -360,7 +409,11 @@ fn start_agent(supervisor: &Supervisor, place: &Place, archive: Option<&Path>) -
         name: "agent".to_owned(),
         program: place.libexec.join("parapet"),
         arguments,
-        environment: Vec::new(),
+        environment: place
+            .onnxruntime
+            .iter()
+            .map(|file| ("ORT_DYLIB_PATH".to_owned(), file.display().to_string()))
+            .collect(),
         log: place.dir.join("agent.log"),
         lines: None,
     })

@@ -6,10 +6,9 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use parapet_device::TimeStamp;
 use parapet_device::reported::{InstanceReport, StreamMetrics};
-use parapet_device::{Reported, TimeStamp};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::score::{Labelled, Score, Truth};
 
@@ -21,8 +20,15 @@ const RECENT: Duration = Duration::from_secs(10);
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Event {
     Ready,
-    Detections { stream_id: String, time_stamp: TimeStamp, boxes: Vec<Labelled> },
-    Visit { begin: TimeStamp, end: TimeStamp },
+    Detections {
+        stream_id: String,
+        time_stamp: TimeStamp,
+        boxes: Vec<Labelled>,
+    },
+    Visit {
+        begin: TimeStamp,
+        end: TimeStamp,
+    },
     #[serde(other)]
     Other,
 }
@@ -89,7 +95,15 @@ impl Observer {
     pub(crate) fn new(agent: &Path, instance: &str, cameras: Vec<(String, Option<Truth>)>) -> Self {
         let cameras = cameras
             .into_iter()
-            .map(|(name, truth)| (name, CameraView { truth, ..CameraView::default() }))
+            .map(|(name, truth)| {
+                (
+                    name,
+                    CameraView {
+                        truth,
+                        ..CameraView::default()
+                    },
+                )
+            })
             .collect();
         Self {
             agent: agent.to_owned(),
@@ -109,7 +123,13 @@ impl Observer {
     pub(crate) fn skip_past(&mut self) {
         for file in self.event_files() {
             let end = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
-            self.logs.insert(file, Tail { offset: end, rest: Vec::new() });
+            self.logs.insert(
+                file,
+                Tail {
+                    offset: end,
+                    rest: Vec::new(),
+                },
+            );
         }
     }
 
@@ -127,7 +147,11 @@ impl Observer {
             self.logs.insert(file, tail);
         }
         for (_, camera) in &mut self.cameras {
-            while camera.recent.front().is_some_and(|(at, _)| at.elapsed() > RECENT) {
+            while camera
+                .recent
+                .front()
+                .is_some_and(|(at, _)| at.elapsed() > RECENT)
+            {
                 camera.recent.pop_front();
             }
         }
@@ -138,14 +162,20 @@ impl Observer {
             Event::Ready => self.ready = true,
             Event::Visit { begin, end } => self.visits.push(Visit { begin, end }),
             Event::Other => {}
-            Event::Detections { stream_id, time_stamp, boxes } => {
+            Event::Detections {
+                stream_id,
+                time_stamp,
+                boxes,
+            } => {
                 if !boxes.is_empty() {
                     self.first_detection.get_or_insert_with(Instant::now);
                 }
                 let camera = self.cameras.iter_mut().find(|(name, _)| *name == stream_id);
                 if let Some((_, camera)) = camera {
                     camera.detections += boxes.len() as u64;
-                    camera.recent.push_back((Instant::now(), boxes.len() as u64));
+                    camera
+                        .recent
+                        .push_back((Instant::now(), boxes.len() as u64));
                     if let Some(truth) = &camera.truth {
                         camera.score.add(truth, time_stamp.as_micros(), &boxes);
                     }
@@ -155,16 +185,18 @@ impl Observer {
     }
 
     fn read_status(&mut self) {
-        let Ok(text) = std::fs::read(self.agent.join("status.json")) else { return };
-        let Ok(status) = serde_json::from_slice::<Value>(&text) else { return };
-        self.online = status["link"] == "online";
-        let Ok(reported) = serde_json::from_value::<Reported>(status["reported"].clone()) else {
+        // Between two lives of the agent there may be none, or half of one.
+        let Ok(Some(status)) = parapet_agent::read_status(&self.agent) else {
             return;
         };
+        self.online = status.connected;
+        let reported = status.reported;
         let restarted = reported.boot_id != self.boot_id;
         self.boot_id = reported.boot_id;
-        self.report =
-            reported.instances.into_iter().find(|report| report.id.as_str() == self.instance);
+        self.report = reported
+            .instances
+            .into_iter()
+            .find(|report| report.id.as_str() == self.instance);
         for (name, camera) in &mut self.cameras {
             if restarted {
                 camera.before_restart = camera.frames;
@@ -185,7 +217,11 @@ impl Observer {
     }
 
     fn event_files(&self) -> Vec<PathBuf> {
-        let logs = self.agent.join("instances").join(&self.instance).join("logs");
+        let logs = self
+            .agent
+            .join("instances")
+            .join(&self.instance)
+            .join("logs");
         std::fs::read_dir(logs)
             .into_iter()
             .flatten()
@@ -204,7 +240,9 @@ struct Tail {
 
 impl Tail {
     fn lines(&mut self, file: &Path) -> Vec<Vec<u8>> {
-        let Ok(mut handle) = File::open(file) else { return Vec::new() };
+        let Ok(mut handle) = File::open(file) else {
+            return Vec::new();
+        };
         let length = handle.metadata().map_or(0, |metadata| metadata.len());
         if length < self.offset {
             // It was rotated or made anew.
@@ -213,14 +251,20 @@ impl Tail {
         if handle.seek(SeekFrom::Start(self.offset)).is_err() {
             return Vec::new();
         }
-        let Ok(read) = handle.read_to_end(&mut self.rest) else { return Vec::new() };
+        let Ok(read) = handle.read_to_end(&mut self.rest) else {
+            return Vec::new();
+        };
         self.offset += read as u64;
         let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
             return Vec::new();
         };
         let unfinished = self.rest.split_off(end + 1);
         let whole = std::mem::replace(&mut self.rest, unfinished);
-        whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
+        whole
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()
     }
 }
 

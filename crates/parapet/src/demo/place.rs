@@ -20,6 +20,8 @@ pub(crate) struct Place {
     pub(crate) aws: PathBuf,
     /// Sample applications.
     pub(crate) examples: PathBuf,
+    /// ONNX Runtime, from the same environment as the CLI; the agent knows other places.
+    pub(crate) onnxruntime: Option<PathBuf>,
     /// Rendered scenes, kept between runs.
     pub(crate) cache: PathBuf,
 }
@@ -30,7 +32,8 @@ impl Place {
     pub(crate) fn find(dir: PathBuf) -> Result<Self> {
         let executable = std::env::current_exe().context("find this executable")?;
         let libexec = executable.parent().unwrap_or(Path::new("/")).to_owned();
-        let share = std::env::var_os("PARAPET_SHARE").map_or_else(|| share(&libexec), PathBuf::from);
+        let share =
+            std::env::var_os("PARAPET_SHARE").map_or_else(|| share(&libexec), PathBuf::from);
         let aws = std::env::var_os("PARAPET_AWS")
             .map(PathBuf::from)
             .or_else(|| ancestors_with(&libexec, "venv/bin/aws"))
@@ -49,7 +52,15 @@ impl Place {
             .join("parapet");
         fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
         fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-        Ok(Self { dir, libexec, aws, examples, cache })
+        let onnxruntime = ancestors_with(&libexec, "venv/lib").and_then(|lib| wheel(&lib));
+        Ok(Self {
+            dir,
+            libexec,
+            aws,
+            examples,
+            onnxruntime,
+            cache,
+        })
     }
 
     /// The control plane's data.
@@ -71,8 +82,24 @@ fn share(libexec: &Path) -> PathBuf {
         .map_or_else(|| "/usr/share/parapet".into(), Path::to_owned)
 }
 
+/// `pythonX.Y/site-packages/onnxruntime/capi/libonnxruntime.so.A.B.C` below `lib`.
+fn wheel(lib: &Path) -> Option<PathBuf> {
+    let list = |directory: PathBuf| {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    };
+    list(lib.to_owned())
+        .flat_map(|python| list(python.join("site-packages/onnxruntime/capi")))
+        .find(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("libonnxruntime.so.")
+        })
+}
+
 fn ancestors_with(from: &Path, relative: &str) -> Option<PathBuf> {
-    from.ancestors().map(|directory| directory.join(relative)).find(|path| path.exists())
+    from.ancestors()
+        .map(|directory| directory.join(relative))
+        .find(|path| path.exists())
 }
 
 /// What a second run on the same directory needs to find everything where it was.
@@ -104,7 +131,10 @@ impl Settings {
         let mut settings = if file.exists() {
             let text = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
             serde_json::from_slice(&text).with_context(|| {
-                format!("read {}: delete the directory to begin anew", file.display())
+                format!(
+                    "read {}: delete the directory to begin anew",
+                    file.display()
+                )
             })?
         } else {
             let mut ports = FreePorts::default();
@@ -152,7 +182,10 @@ impl FreePorts {
             .and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok())
             .map_or_else(|| TcpListener::bind(("127.0.0.1", 0)), Ok)
             .context("find a free port on 127.0.0.1")?;
-        let port = listener.local_addr().context("find a free port on 127.0.0.1")?.port();
+        let port = listener
+            .local_addr()
+            .context("find a free port on 127.0.0.1")?
+            .port();
         self.held.push(listener);
         Ok(port)
     }

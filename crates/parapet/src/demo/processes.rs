@@ -53,13 +53,18 @@ impl Supervisor {
     pub(crate) fn new() -> Self {
         let (orders, received) = mpsc::channel();
         let thread = std::thread::spawn(move || supervise(&received));
-        Self { orders, thread: Some(thread) }
+        Self {
+            orders,
+            thread: Some(thread),
+        }
     }
 
     /// Starts a service and keeps it running.
     pub(crate) fn start(&self, service: Service) -> Result<()> {
         let (reply, answer) = mpsc::channel();
-        self.orders.send(Order::Start(service, reply)).context("reach the supervisor")?;
+        self.orders
+            .send(Order::Start(service, reply))
+            .context("reach the supervisor")?;
         answer.recv().context("reach the supervisor")?
     }
 
@@ -95,7 +100,12 @@ fn supervise(orders: &Receiver<Order>) {
     loop {
         match orders.recv_timeout(TICK) {
             Ok(Order::Start(service, reply)) => {
-                let mut running = Running { service, child: None, stdin: None, died: None };
+                let mut running = Running {
+                    service,
+                    child: None,
+                    stdin: None,
+                    died: None,
+                };
                 let result = spawn(&mut running);
                 if result.is_ok() {
                     all.push(running);
@@ -136,7 +146,9 @@ fn revive(running: &mut Running) {
         running.stdin = None;
         running.died = Some(Instant::now());
     }
-    if running.died.is_some_and(|died| died.elapsed() >= RESTART_AFTER)
+    if running
+        .died
+        .is_some_and(|died| died.elapsed() >= RESTART_AFTER)
         && let Err(error) = spawn(running)
     {
         eprintln!("demo: {error:#}");
@@ -157,7 +169,11 @@ fn spawn(running: &mut Running) -> Result<()> {
         .args(&service.arguments)
         .envs(service.environment.iter().cloned())
         .stdin(Stdio::piped())
-        .stdout(if service.lines.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(if service.lines.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stderr(log)
         .spawn()
         .with_context(|| format!("start {}", service.name))?;
@@ -191,7 +207,9 @@ fn stop(all: &mut [Running]) {
     }
     let deadline = Instant::now() + GRACE;
     for running in all.iter_mut().rev() {
-        let Some(child) = running.child.as_mut() else { continue };
+        let Some(child) = running.child.as_mut() else {
+            continue;
+        };
         while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
             std::thread::sleep(TICK / 4);
         }

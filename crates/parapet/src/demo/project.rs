@@ -65,7 +65,11 @@ impl Project {
         fs::write(&file, &text).with_context(|| format!("write {}", file.display()))?;
         let graph =
             serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))?;
-        Ok(Self { root, graph, packages })
+        Ok(Self {
+            root,
+            graph,
+            packages,
+        })
     }
 
     /// The graph as the API takes it.
@@ -119,7 +123,9 @@ impl Project {
         self.members("edges")
             .iter()
             .find(|edge| {
-                edge["consumer"].as_str().is_some_and(|c| c.rsplit('.').next() == Some(port))
+                edge["consumer"]
+                    .as_str()
+                    .is_some_and(|c| c.rsplit('.').next() == Some(port))
             })
             .and_then(|edge| edge["producer"].as_str())
             .map(str::to_owned)
@@ -127,7 +133,9 @@ impl Project {
     }
 
     fn members(&self, name: &str) -> &[Value] {
-        self.graph["nodeGraph"][name].as_array().map_or(&[], Vec::as_slice)
+        self.graph["nodeGraph"][name]
+            .as_array()
+            .map_or(&[], Vec::as_slice)
     }
 
     /// The directory it was imported to.
@@ -166,13 +174,21 @@ impl Package {
                 }
             }
         }
-        Ok(Self { name, version, manifest, assets: files })
+        Ok(Self {
+            name,
+            version,
+            manifest,
+            assets: files,
+        })
     }
 }
 
 /// The last part of a path, which all paths here have.
 pub(crate) fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn directories(parent: &Path) -> Result<Vec<PathBuf>> {

@@ -64,7 +64,10 @@ impl Report {
             instance_status: None,
             health: None,
             cameras: Vec::new(),
-            latency_ms: Latency { p50: None, p99: None },
+            latency_ms: Latency {
+                p50: None,
+                p99: None,
+            },
             seconds_to_first_detection: None,
             visits: None,
         }
@@ -101,16 +104,26 @@ impl Report {
 /// What a camera still lacks for a check to succeed; `None` when it lacks nothing.
 pub(crate) fn lacks(name: &str, view: &CameraView) -> Option<String> {
     if view.frames < FRAMES {
-        let why = view.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
-        return Some(format!("camera {name}: {} of {FRAMES} frames{why}", view.frames));
+        let why = view
+            .reason
+            .as_ref()
+            .map_or(String::new(), |reason| format!(" ({reason})"));
+        return Some(format!(
+            "camera {name}: {} of {FRAMES} frames{why}",
+            view.frames
+        ));
     }
     view.truth.as_ref()?;
     let (precision, recall) = (view.score.precision(), view.score.recall());
     if precision.is_none_or(|value| value < PRECISION) {
-        return Some(format!("camera {name}: precision {precision:.3?}, {PRECISION} is needed"));
+        return Some(format!(
+            "camera {name}: precision {precision:.3?}, {PRECISION} is needed"
+        ));
     }
     if recall.is_none_or(|value| value < RECALL) {
-        return Some(format!("camera {name}: recall {recall:.3?}, {RECALL} is needed"));
+        return Some(format!(
+            "camera {name}: recall {recall:.3?}, {RECALL} is needed"
+        ));
     }
     None
 }

@@ -102,7 +102,10 @@ impl Score {
                 None => self.false_alarms += 1,
             }
         }
-        let missed = true_boxes.iter().zip(taken).filter(|(real, taken)| !taken && large(truth, real));
+        let missed = true_boxes
+            .iter()
+            .zip(taken)
+            .filter(|(real, taken)| !taken && large(truth, real));
         self.missed += missed.count() as u64;
     }
 
@@ -131,11 +134,23 @@ mod tests {
     use super::*;
 
     fn shown(label: &str, left: f64, top: f64, right: f64, bottom: f64) -> Labelled {
-        Labelled { label: label.to_owned(), left, top, right, bottom, score: 0.9 }
+        Labelled {
+            label: label.to_owned(),
+            left,
+            top,
+            right,
+            bottom,
+            score: 0.9,
+        }
     }
 
     fn truth(frames: Vec<Vec<Labelled>>) -> Truth {
-        Truth { fps: 25.0, width: 1280.0, height: 720.0, frames }
+        Truth {
+            fps: 25.0,
+            width: 1280.0,
+            height: 720.0,
+            frames,
+        }
     }
 
     #[test]
@@ -149,10 +164,20 @@ mod tests {
     #[test]
     fn a_box_of_another_class_or_place_is_false_and_the_real_one_missed() {
         let truth = truth(vec![vec![shown("car", 0.1, 0.1, 0.3, 0.3)]]);
-        for wrong in [shown("person", 0.1, 0.1, 0.3, 0.3), shown("car", 0.25, 0.25, 0.45, 0.45)] {
+        for wrong in [
+            shown("person", 0.1, 0.1, 0.3, 0.3),
+            shown("car", 0.25, 0.25, 0.45, 0.45),
+        ] {
             let mut score = Score::default();
             score.add(&truth, 0, &[wrong]);
-            assert_eq!(score, Score { found: 0, missed: 1, false_alarms: 1 });
+            assert_eq!(
+                score,
+                Score {
+                    found: 0,
+                    missed: 1,
+                    false_alarms: 1
+                }
+            );
         }
     }
 
@@ -162,7 +187,14 @@ mod tests {
         let mut score = Score::default();
         let seen = shown("car", 0.1, 0.1, 0.31, 0.3);
         score.add(&truth, 0, &[seen.clone(), seen]);
-        assert_eq!(score, Score { found: 1, missed: 0, false_alarms: 1 });
+        assert_eq!(
+            score,
+            Score {
+                found: 1,
+                missed: 0,
+                false_alarms: 1
+            }
+        );
     }
 
     #[test]

@@ -17,7 +17,10 @@ pub(crate) struct Screen {
 impl Screen {
     /// `quiet` keeps to one line a step.
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { quiet, live: !quiet && std::io::stderr().is_terminal() }
+        Self {
+            quiet,
+            live: !quiet && std::io::stderr().is_terminal(),
+        }
     }
 
     /// A step of the preparation begins.
@@ -31,10 +34,16 @@ impl Screen {
         let server = place.server();
         eprintln!();
         eprintln!("  Console   https://127.0.0.1:{api_port}/console/");
-        eprintln!("            sign in with the link of: parapet console --data {}", server.display());
+        eprintln!(
+            "            sign in with the link of: parapet console --data {}",
+            server.display()
+        );
         eprintln!("  AWS CLI   source {}", server.join("admin/env").display());
         eprintln!("            aws panorama list-devices");
-        eprintln!("  Data      {} (Ctrl-C stops; the next run goes on here)", place.dir.display());
+        eprintln!(
+            "  Data      {} (Ctrl-C stops; the next run goes on here)",
+            place.dir.display()
+        );
         eprintln!();
     }
 
@@ -63,7 +72,10 @@ fn line(seen: &Observer) -> String {
     let device = if seen.online { "ONLINE" } else { "offline" };
     let healthy = seen.report.as_ref().is_some_and(|report| {
         report.state == InstanceState::Running
-            && report.nodes.iter().all(|node| node.status == NodeStatus::Running)
+            && report
+                .nodes
+                .iter()
+                .all(|node| node.status == NodeStatus::Running)
     });
     let instance = match &seen.report {
         None => "waiting".to_owned(),
@@ -91,5 +103,7 @@ fn line(seen: &Observer) -> String {
 }
 
 fn terminal_width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(120, |size| usize::from(size.ws_col)).max(40)
+    rustix::termios::tcgetwinsize(std::io::stderr())
+        .map_or(120, |size| usize::from(size.ws_col))
+        .max(40)
 }
