@@ -302,7 +302,7 @@ impl ApiError {
                 service_code,
                 resource_id,
                 resource_type,
-            } => serde_json::json!(Quota {
+            } => serde_json::json!(Exceeded {
                 message,
                 quota_code,
                 service_code,
@@ -334,7 +334,7 @@ struct Conflict<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Quota<'a> {
+struct Exceeded<'a> {
     message: &'a str,
     quota_code: &'a str,
     service_code: &'a str,

@@ -206,40 +206,10 @@ impl Node {
     pub(crate) fn read(from: &Object<'_>) -> Result<Self, ManifestError> {
         let name = from.needed_name("name", names::NODE_NAME)?;
         let interface = from.needed_text("interface")?;
-        let shape = match PortType::literal(interface) {
-            Some(kind) => {
-                from.only(&[
-                    "name",
-                    "interface",
-                    "value",
-                    "overridable",
-                    "overrideMandatory",
-                    "decorator",
-                ])?;
-                let value = match from.get("value") {
-                    Some(value) => Literal::read(kind, value)
-                        .ok_or_else(|| from.broken("value", &value.to_string(), kind.words()))?,
-                    None => Literal::zero(kind),
-                };
-                NodeShape::Parameter { value }
-            }
-            None => {
-                from.only(&[
-                    "name",
-                    "interface",
-                    "overridable",
-                    "overrideMandatory",
-                    "launch",
-                    "decorator",
-                ])?;
-                let interface = interface
-                    .parse()
-                    .map_err(|rule| from.broken("interface", interface, rule))?;
-                NodeShape::Packaged {
-                    interface,
-                    launch: Launch::read(from)?,
-                }
-            }
+        let shape = if let Some(kind) = PortType::literal(interface) {
+            Self::read_parameter(from, kind)?
+        } else {
+            Self::read_packaged(from, interface)?
         };
         check_decorator(from)?;
         Ok(Self {
@@ -247,6 +217,41 @@ impl Node {
             shape,
             overridable: from.boolean("overridable")?.unwrap_or(false),
             override_mandatory: from.boolean("overrideMandatory")?.unwrap_or(false),
+        })
+    }
+
+    fn read_parameter(from: &Object<'_>, kind: PortType) -> Result<NodeShape, ManifestError> {
+        from.only(&[
+            "name",
+            "interface",
+            "value",
+            "overridable",
+            "overrideMandatory",
+            "decorator",
+        ])?;
+        let value = match from.get("value") {
+            Some(value) => Literal::read(kind, value)
+                .ok_or_else(|| from.broken("value", &value.to_string(), kind.words()))?,
+            None => Literal::zero(kind),
+        };
+        Ok(NodeShape::Parameter { value })
+    }
+
+    fn read_packaged(from: &Object<'_>, interface: &str) -> Result<NodeShape, ManifestError> {
+        let reference = interface
+            .parse()
+            .map_err(|rule| from.broken("interface", interface, rule))?;
+        from.only(&[
+            "name",
+            "interface",
+            "overridable",
+            "overrideMandatory",
+            "launch",
+            "decorator",
+        ])?;
+        Ok(NodeShape::Packaged {
+            interface: reference,
+            launch: Launch::read(from)?,
         })
     }
 }

@@ -50,9 +50,8 @@ impl<'a> Object<'a> {
     /// The root of a document: exactly one member, of the given name.
     pub(crate) fn root(document: Document, name: &str, value: &'a Value) -> Outcome<Self> {
         let map = value.as_object().ok_or(ManifestError::Root { document })?;
-        let inner = match (map.len(), map.get(name)) {
-            (1, Some(inner)) => inner,
-            _ => return Err(ManifestError::Root { document }),
+        let (1, Some(inner)) = (map.len(), map.get(name)) else {
+            return Err(ManifestError::Root { document });
         };
         Self::of(document, name.to_owned(), inner)
     }
