@@ -95,7 +95,7 @@ pub(crate) struct Zone([f32; 4]);
 impl Zone {
     /// Values for the sample's input ports.
     pub(crate) fn parameters(&self) -> Vec<(&'static str, f32)> {
-        ["zone_left", "zone_top", "zone_right", "zone_bottom"]
+        ["left", "top", "right", "bottom"]
             .into_iter()
             .zip(self.0)
             .collect()
