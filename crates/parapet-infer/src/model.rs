@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ort::environment::Environment;
+use ort::environment::{Environment, EnvironmentBuilder};
 use ort::session::Session;
 use ort::value::{DynTensor, DynTensorValueType, Outlet, TensorElementType, ValueType};
 use parapet_media::protocol::TensorShape;
@@ -88,7 +88,7 @@ impl Model {
     ) -> Result<Self, LoadError> {
         let fault =
             |error: ort::Error| LoadError::Model(format!("the model cannot be loaded: {error}"));
-        let environment = ort::init().with_telemetry(false).build().map_err(fault)?;
+        let environment = run_time()?.with_telemetry(false).build().map_err(fault)?;
         let mut builder = Session::builder(&environment)
             .map_err(fault)?
             .with_intra_threads(threads.clamp(1, 64) as usize)
@@ -196,6 +196,17 @@ impl Port {
             ))),
         }
     }
+}
+
+/// Loads ONNX Runtime's library here, because `ort` by itself panics where there is none.
+fn run_time() -> Result<EnvironmentBuilder, LoadError> {
+    let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_else(|| "libonnxruntime.so".into());
+    ort::init_from(&library).map_err(|error| {
+        LoadError::Model(format!(
+            "ONNX Runtime's library {} cannot be loaded: install it or set ORT_DYLIB_PATH: {error}",
+            library.display()
+        ))
+    })
 }
 
 fn ports(outlets: &[Outlet]) -> Result<Vec<Port>, LoadError> {

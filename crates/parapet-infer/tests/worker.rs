@@ -31,12 +31,17 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    /// Started with the channel as descriptor 3; `None` without the library.
+    /// `None` without the library.
     fn start() -> Option<Self> {
         let Some(library) = library() else {
             eprintln!("skipped: there is no libonnxruntime.so; run `make setup`");
             return None;
         };
+        Some(Self::start_with(&library))
+    }
+
+    /// Started with the channel as descriptor 3.
+    fn start_with(library: &Path) -> Self {
         let (ours, theirs) = Channel::pair().unwrap();
         let child = Command::new("sh")
             .args(["-c", "exec \"$0\" 3<&0 0</dev/null"])
@@ -47,10 +52,10 @@ impl Worker {
             .unwrap();
         let hello = ours.recv::<Hello>().unwrap().expect("a hello").header;
         assert_eq!(hello.version, env!("CARGO_PKG_VERSION"));
-        Some(Self {
+        Self {
             child,
             channel: ours,
-        })
+        }
     }
 
     fn load(&self, file: &Path, inputs: Vec<TensorShape>) -> InferEvent {
@@ -134,6 +139,16 @@ fn floats(fd: &OwnedFd, output: &Value) -> Vec<f32> {
         .chunks_exact(4)
         .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
         .collect()
+}
+
+#[test]
+fn without_the_library_the_answer_says_so() {
+    let worker = Worker::start_with(Path::new("/nowhere/libonnxruntime.so"));
+    let InferEvent::Failed { code, message } = worker.load(&model(), Vec::new()) else {
+        panic!("loaded without a library")
+    };
+    assert_eq!(code, "model_load");
+    assert!(message.contains("set ORT_DYLIB_PATH"), "{message}");
 }
 
 #[test]

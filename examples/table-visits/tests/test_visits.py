@@ -96,12 +96,12 @@ def test_after_an_occupied_start_the_next_visit_is_found():
 
 def test_an_empty_room_with_drifting_light_has_no_visits():
     scene = Scene(3, light=lambda t: 50 * math.sin(t / 20))
-    assert run(scene, lambda t: [], 60) == []
+    assert run(scene, lambda t: [], 60, fps=5) == []
 
 
 def test_drifting_light_does_not_hide_or_lengthen_a_visit():
     scene = Scene(4, light=lambda t: 1.0 * t)
-    assert_near(run(scene, lambda t: [person(t, 10, 35)], 45), [(9.6, 35.6)])
+    assert_near(run(scene, lambda t: [person(t, 10, 35)], 45, fps=5), [(9.6, 35.6)])
 
 
 def test_light_switched_on_is_no_visit():
@@ -110,7 +110,7 @@ def test_light_switched_on_is_no_visit():
 
 
 def test_standing_for_a_minute_is_one_visit():
-    assert_near(run(Scene(6), lambda t: [person(t, 5, 65)], 75), [(4.6, 65.6)])
+    assert_near(run(Scene(6), lambda t: [person(t, 5, 65)], 75, fps=5), [(4.6, 65.6)])
 
 
 def test_a_parked_thing_becomes_background_and_the_next_visit_is_found():
