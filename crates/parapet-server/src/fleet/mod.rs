@@ -5,9 +5,13 @@
 //! ([`plan`]), a report becomes facts about instances ([`report`]). The gateway calls in with
 //! devices that it has authenticated; nothing here speaks HTTP.
 
+pub mod instance;
+pub mod plan;
 pub mod presence;
 pub mod report;
+pub mod standing;
 pub mod wake;
 
 pub use presence::{DeviceKey, LastReport, OpenRequest, Presence};
+pub use standing::Standing;
 pub use wake::{Announcement, Wake};

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use data_encoding::BASE32_NOPAD;
+use parapet_api::{Arn, Operation, PackageIdentifier, ResourceType, Timestamp, page_size};
 use parapet_auth::{Caller, authorize};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::context::Context;
-use crate::store::{Position, Scope};
+use crate::random;
+use crate::store::packages::{self, Package, PackageKey};
+use crate::store::{Micros, Position, Scope};
 
 use super::failure::Failure;
 use super::token::List;
-
-/// Page size of every list (`spec/api.md` 1.2).
-const PAGE: usize = 25;
 
 /// Who asks, in whose name, and with what.
 pub struct Call {
@@ -26,7 +26,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Refuses unless the caller's policies allow `action` on `resource`.
+    /// Refuses unless the caller's policies allow `action` (`panorama:…`) on `resource`.
     pub fn authorize(&self, action: &str, resource: &str) -> Result<(), Failure> {
         if authorize(&self.caller, action, resource).is_allowed() {
             return Ok(());
@@ -37,39 +37,81 @@ impl Call {
         )))
     }
 
-    /// `arn:aws:panorama:<region>:<account>:<kind>/<id>`.
+    /// The ARN of a resource of the caller's account.
     #[must_use]
-    pub fn arn(&self, kind: &str, id: &str) -> String {
+    pub fn arn(&self, kind: ResourceType, id: &str) -> String {
         arn(&self.scope, kind, id)
     }
 
-    /// Where a list begins: after the token, or at the newest row. `filter` is what else the
-    /// request asks for; the token is bound to it.
-    pub fn paging<F: Serialize>(
+    /// The package that a request names, if the caller may do `action` to it.
+    pub async fn package(
         &self,
-        operation: &str,
-        filter: &F,
-        max_results: Option<i64>,
-        token: Option<&str>,
-    ) -> Result<Paging, Failure> {
-        let list =
-            List::new(&self.scope, operation, filter).map_err(Failure::internal)?;
-        let after = match token {
-            Some(token) => list.open(&self.ctx.master_key, token)?,
-            None => Position::start(),
+        action: &str,
+        named: &PackageIdentifier,
+    ) -> Result<Package, Failure> {
+        let (scope, key) = (self.scope.clone(), named.clone());
+        let found = self
+            .ctx
+            .store
+            .read::<_, Failure, _>(move |connection| {
+                let key = match &key {
+                    PackageIdentifier::Id(id) => PackageKey::Id(id),
+                    PackageIdentifier::Name(name) => PackageKey::Name(name),
+                };
+                Ok(packages::get(connection, &scope, key)?)
+            })
+            .await?;
+        // Policies speak of IDs. Who may not see a package does not learn whether it is there.
+        let id = match (&found, named) {
+            (Some(package), _) => &package.id,
+            (None, PackageIdentifier::Id(id)) => id,
+            (None, PackageIdentifier::Name(_)) => "*",
         };
-        let limit = match max_results.and_then(|n| usize::try_from(n).ok()) {
-            None | Some(0) => PAGE,
-            Some(asked) => asked.min(PAGE),
-        };
-        Ok(Paging { list, after, limit })
+        self.authorize(action, &self.arn(ResourceType::Package, id))?;
+        found.ok_or_else(|| Failure::not_found("Package", named.to_string()))
     }
 
-    /// The token that leads to the page after `position`.
-    pub fn next_token(
+    /// Where a list ordered by age begins: after the token, or at the newest row. `filter` is what
+    /// else the request asks for; the token is bound to it.
+    pub fn paging<F: Serialize>(
         &self,
-        paging: &Paging,
-        position: Option<&Position>,
+        operation: Operation,
+        filter: &F,
+        max_results: Option<u32>,
+        token: Option<&str>,
+    ) -> Result<Paging<Position>, Failure> {
+        let paging = self.paging_by(operation, filter, max_results, token)?;
+        Ok(Paging {
+            list: paging.list,
+            after: paging.after.unwrap_or_else(Position::start),
+            limit: paging.limit,
+        })
+    }
+
+    /// The same for a list with another order: `None` is its beginning.
+    pub fn paging_by<P: DeserializeOwned, F: Serialize>(
+        &self,
+        operation: Operation,
+        filter: &F,
+        max_results: Option<u32>,
+        token: Option<&str>,
+    ) -> Result<Paging<Option<P>>, Failure> {
+        let list = List::new(&self.scope, operation.name(), filter).map_err(Failure::internal)?;
+        let after = token
+            .map(|token| list.open(&self.ctx.master_key, token))
+            .transpose()?;
+        Ok(Paging {
+            list,
+            after,
+            limit: page_size(max_results),
+        })
+    }
+
+    /// The token that leads to what follows `position`; none if nothing does.
+    pub fn next_token<A, P: Serialize>(
+        &self,
+        paging: &Paging<A>,
+        position: Option<&P>,
     ) -> Result<Option<String>, Failure> {
         position
             .map(|position| Ok(paging.list.seal(&self.ctx.master_key, position)?))
@@ -79,66 +121,29 @@ impl Call {
 
 /// One page of a list.
 #[derive(Debug, Clone)]
-pub struct Paging {
+pub struct Paging<A> {
     list: List,
     /// The page begins after this.
-    pub after: Position,
+    pub after: A,
     /// Most rows.
     pub limit: usize,
 }
 
-/// `arn:aws:panorama:<region>:<account>:<kind>/<id>`.
+/// The ARN of a resource.
 #[must_use]
-pub fn arn(scope: &Scope, kind: &str, id: &str) -> String {
-    format!("arn:aws:panorama:{}:{}:{kind}/{id}", scope.region, scope.account)
+pub fn arn(scope: &Scope, kind: ResourceType, id: &str) -> String {
+    Arn::new(&scope.region, &scope.account, kind, id).to_string()
 }
 
-/// 128 random bits, and none if the system has no randomness to give.
-pub fn random_bits() -> Result<[u8; 16], Failure> {
-    let mut bits = [0; 16];
-    aws_lc_rs::rand::fill(&mut bits).map_err(Failure::internal)?;
-    Ok(bits)
+/// 128 random bits, from which IDs are made.
+pub fn random_bits() -> Result<u128, Failure> {
+    random::bytes()
+        .map(u128::from_be_bytes)
+        .map_err(Failure::internal)
 }
 
-/// `<kind>-<26 characters>` (`spec/api.md` section 2).
-pub fn new_id(kind: &str) -> Result<String, Failure> {
-    Ok(format!("{kind}-{}", BASE32_NOPAD.encode(&random_bits()?).to_ascii_lowercase()))
-}
-
-/// A random UUID, version 4 (RFC 9562 5.4).
-pub fn new_uuid() -> Result<String, Failure> {
-    let mut bits = random_bits()?;
-    bits[6] = (bits[6] & 0x0f) | 0x40;
-    bits[8] = (bits[8] & 0x3f) | 0x80;
-    let hex = hex::encode(bits);
-    Ok(format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_has_26_characters_after_its_kind() {
-        let id = new_id("device").expect("randomness");
-        let suffix = id.strip_prefix("device-").expect("the kind");
-        assert_eq!(suffix.len(), 26);
-        assert!(suffix.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b)));
-        assert_ne!(id, new_id("device").expect("randomness"));
-    }
-
-    #[test]
-    fn a_uuid_says_that_it_is_random() {
-        let uuid = new_uuid().expect("randomness");
-        assert_eq!(uuid.len(), 36);
-        assert_eq!(&uuid[14..15], "4");
-        assert!(["8", "9", "a", "b"].contains(&&uuid[19..20]));
-    }
+/// A store's time on the wire.
+#[must_use]
+pub fn wire_time(time: Micros) -> Timestamp {
+    Timestamp::from_micros(time.0)
 }

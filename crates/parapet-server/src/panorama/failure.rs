@@ -1,7 +1,10 @@
 //! How an operation ends badly, split by whose fault it is.
 
+use parapet_api::{ApiError, FieldFault, ValidationException, ValidationExceptionReason};
+use parapet_manifest::ManifestError;
 use thiserror::Error;
 
+use crate::fleet::plan::PlanError;
 use crate::registry::Invalid;
 use crate::store::StoreError;
 
@@ -17,6 +20,8 @@ pub enum Failure {
     /// (`CreateApplicationInstance`, `spec/api.md` 1.3).
     #[error("the manifest is not valid: {reason}")]
     Manifest {
+        /// Whether a document cannot even be read.
+        syntax: bool,
         /// Why, for people.
         reason: String,
         /// Members of the documents, if they can be named.
@@ -64,16 +69,19 @@ impl Failure {
 
     /// Something is not there.
     pub fn not_found(kind: &'static str, id: impl Into<String>) -> Self {
-        Self::NotFound { kind, id: id.into() }
+        Self::NotFound {
+            kind,
+            id: id.into(),
+        }
     }
 
     /// Something stands in the way.
-    pub fn conflict(
-        kind: &'static str,
-        id: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self::Conflict { kind, id: id.into(), message: message.into() }
+    pub fn conflict(kind: &'static str, id: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Conflict {
+            kind,
+            id: id.into(),
+            message: message.into(),
+        }
     }
 
     /// Something of ours failed.
@@ -85,6 +93,24 @@ impl Failure {
 impl From<Invalid> for Failure {
     fn from(invalid: Invalid) -> Self {
         Self::Invalid(vec![invalid])
+    }
+}
+
+impl From<ManifestError> for Failure {
+    fn from(error: ManifestError) -> Self {
+        let reason = error.to_string();
+        let fields = vec![Invalid::new(error.field(), reason.clone())];
+        Self::Manifest {
+            syntax: error.is_syntax(),
+            reason,
+            fields,
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        Self::internal(error)
     }
 }
 
@@ -105,4 +131,58 @@ impl From<TokenError> for Failure {
             TokenError::Made => Self::internal(error),
         }
     }
+}
+
+impl Failure {
+    /// What the caller is told. The cause of an internal failure is left out; log it before.
+    #[must_use]
+    pub fn into_api(self) -> ApiError {
+        match self {
+            Self::Invalid(broken) => ValidationException::fields(faults(broken)).into(),
+            Self::Manifest {
+                syntax,
+                reason,
+                fields,
+            } => {
+                let fields = faults(fields);
+                let message = serde_json::json!({
+                    "reason": reason,
+                    "message": reason,
+                    "fields": fields,
+                });
+                let kind = if syntax {
+                    ValidationExceptionReason::CannotParse
+                } else {
+                    ValidationExceptionReason::FieldValidationFailed
+                };
+                let exception = ValidationException::new(kind, message.to_string());
+                ValidationException {
+                    fields,
+                    ..exception
+                }
+                .into()
+            }
+            Self::Denied(message) => ApiError::AccessDenied { message },
+            Self::NotFound { kind, id } => ApiError::not_found(kind, &id),
+            Self::Conflict { kind, id, message } => ApiError::conflict(kind, &id, message),
+            Self::Quota { code, message } => ApiError::ServiceQuotaExceeded {
+                message,
+                quota_code: code.to_owned(),
+                service_code: "panorama".to_owned(),
+                resource_id: None,
+                resource_type: None,
+            },
+            Self::Internal(_) => ApiError::internal(),
+        }
+    }
+}
+
+fn faults(broken: Vec<Invalid>) -> Vec<FieldFault> {
+    broken
+        .into_iter()
+        .map(|invalid| FieldFault {
+            name: invalid.field,
+            message: invalid.message,
+        })
+        .collect()
 }

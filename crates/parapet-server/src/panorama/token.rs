@@ -39,8 +39,7 @@ impl List {
     /// The token of a position.
     pub fn seal<P: Serialize>(&self, key: &MasterKey, position: &P) -> Result<String, TokenError> {
         let plain = serde_json::to_vec(position).map_err(|_| TokenError::Made)?;
-        let mut nonce = [0; 12];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| TokenError::Made)?;
+        let nonce = crate::random::bytes().map_err(|_| TokenError::Made)?;
         let sealed = key
             .wrap(&self.label(), &plain, nonce)
             .map_err(|_| TokenError::Made)?;

@@ -1,106 +1,27 @@
 //! What a camera's settings may be, and the package that a template makes of them.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use parapet_api::RtspCameraParameters;
 
 use super::Invalid;
 
 /// The driver that camera packages name as their asset.
 pub const RTSP_DRIVER: &str = "source/video/camera/rtsp/source_rtsp";
-/// What stands in answers where a credential was given (`spec/api.md` DescribeNodeFromTemplateJob).
-pub const MASK: &str = "SAVED_AS_SECRET";
 /// Longest template value (`TemplateValue`), and so the longest address, name and password.
 const VALUE_CHARACTERS: usize = 255;
 
-const STREAM_URL: &str = "StreamUrl";
-const USERNAME: &str = "Username";
-const PASSWORD: &str = "Password";
-
-/// A camera's user name and password. Erased when dropped; no `Debug`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-#[serde(deny_unknown_fields)]
-pub struct Credentials {
-    /// May be empty.
-    pub username: String,
-    /// May be empty.
-    pub password: String,
-}
-
-impl Credentials {
-    /// The form that is wrapped and stored.
-    pub fn to_json(&self) -> Result<zeroize::Zeroizing<Vec<u8>>, serde_json::Error> {
-        serde_json::to_vec(self).map(zeroize::Zeroizing::new)
-    }
-
-    /// Back from the stored form.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(bytes)
-    }
-}
-
-/// What `TemplateParameters` of the RTSP template say.
-pub struct TemplateSettings {
-    /// `rtsp://…` without credentials.
-    pub url: String,
-    /// If any were given.
-    pub credentials: Option<Credentials>,
-}
-
-/// Reads the parameters of the template `RTSP_CAMERA_STREAM`.
-pub fn template_settings(
-    parameters: &BTreeMap<String, String>,
-) -> Result<TemplateSettings, Invalid> {
-    if let Some(key) = parameters
-        .keys()
-        .find(|key| ![STREAM_URL, USERNAME, PASSWORD].contains(&key.as_str()))
-    {
+/// Whether the parameters of the template `RTSP_CAMERA_STREAM` make a camera.
+pub fn check_parameters(parameters: &RtspCameraParameters) -> Result<(), Invalid> {
+    const FIELD: &str = "TemplateParameters";
+    check_url(&format!("{FIELD}.StreamUrl"), &parameters.stream_url)?;
+    if parameters.username.is_none() && parameters.password.is_some() {
         return Err(Invalid::new(
-            "TemplateParameters",
-            format!(
-                "the key {key:?} is not known; use {STREAM_URL}, {USERNAME} and {PASSWORD} \
-                 (capital letters matter)"
-            ),
-        ));
-    }
-    let url = parameters.get(STREAM_URL).ok_or_else(|| {
-        Invalid::new(
-            "TemplateParameters.StreamUrl",
-            "missing; give the camera's address as rtsp://HOST[:PORT]/PATH",
-        )
-    })?;
-    check_url("TemplateParameters.StreamUrl", url)?;
-    let (username, password) = (parameters.get(USERNAME), parameters.get(PASSWORD));
-    if username.is_none() && password.is_some() {
-        return Err(Invalid::new(
-            "TemplateParameters.Username",
+            format!("{FIELD}.Username"),
             "missing although Password is given; give both or none",
         ));
     }
-    let credentials = username.map(|username| Credentials {
-        username: username.clone(),
-        password: password.cloned().unwrap_or_default(),
-    });
-    if let Some(credentials) = &credentials {
-        check_credentials("TemplateParameters", credentials)?;
-    }
-    Ok(TemplateSettings {
-        url: url.clone(),
-        credentials,
-    })
-}
-
-/// The parameters as answers show them: the address in clear, credentials masked.
-#[must_use]
-pub fn masked(parameters: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    parameters
-        .iter()
-        .map(|(key, value)| {
-            let shown = if key == STREAM_URL { value } else { MASK };
-            (key.clone(), shown.to_owned())
-        })
-        .collect()
+    let username = parameters.username.as_deref().unwrap_or_default();
+    let password = parameters.password.as_deref().unwrap_or_default();
+    check_credentials(FIELD, username, password)
 }
 
 /// Whether `url` is a camera's address. Its text is not repeated in the error when it holds
@@ -145,11 +66,8 @@ pub fn check_url(field: &str, url: &str) -> Result<(), Invalid> {
 }
 
 /// Whether a name and a password can be sent to a camera.
-pub fn check_credentials(field: &str, credentials: &Credentials) -> Result<(), Invalid> {
-    for (member, value) in [
-        ("Username", &credentials.username),
-        ("Password", &credentials.password),
-    ] {
+pub fn check_credentials(field: &str, username: &str, password: &str) -> Result<(), Invalid> {
+    for (member, value) in [("Username", username), ("Password", password)] {
         if value.chars().count() > VALUE_CHARACTERS {
             return Err(Invalid::new(
                 format!("{field}.{member}"),
@@ -164,7 +82,7 @@ pub fn check_credentials(field: &str, credentials: &Credentials) -> Result<(), I
         }
     }
     // Basic and digest authentication separate the name from the rest by a colon (RFC 7617 2).
-    if credentials.username.contains(':') {
+    if username.contains(':') {
         return Err(Invalid::new(
             format!("{field}.Username"),
             "holds ':', which HTTP and RTSP authentication cannot carry",
@@ -218,11 +136,12 @@ pub fn package_json(
 mod tests {
     use super::*;
 
-    fn parameters(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
-        entries
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+    fn parameters(username: Option<&str>, password: Option<&str>) -> RtspCameraParameters {
+        RtspCameraParameters {
+            stream_url: "rtsp://10.0.0.30/s1".to_owned(),
+            username: username.map(str::to_owned),
+            password: password.map(str::to_owned),
+        }
     }
 
     #[test]
@@ -258,51 +177,26 @@ mod tests {
     }
 
     #[test]
-    fn template_parameters_are_the_three_known_ones() {
-        let url = ("StreamUrl", "rtsp://10.0.0.30/s1");
-        let open = template_settings(&parameters(&[url])).map(|s| s.credentials.is_some());
-        assert_eq!(open, Ok(false));
-        let closed = template_settings(&parameters(&[url, ("Username", "a"), ("Password", "b")]));
-        let credentials = closed
-            .ok()
-            .and_then(|s| s.credentials)
-            .expect("credentials");
-        assert_eq!(
-            (credentials.username.as_str(), credentials.password.as_str()),
-            ("a", "b")
-        );
-        for (given, field) in [
-            (vec![], "TemplateParameters.StreamUrl"),
-            (vec![url, ("Password", "b")], "TemplateParameters.Username"),
-            (vec![url, ("username", "a")], "TemplateParameters"),
+    fn credentials_come_in_pairs_and_fit_into_a_header() {
+        for (username, password, field) in [
+            (None, None, None),
+            (Some("viewer"), Some("a:b c"), None),
+            (Some("viewer"), None, None),
+            (None, Some("b"), Some("TemplateParameters.Username")),
+            (Some("a:b"), Some("b"), Some("TemplateParameters.Username")),
             (
-                vec![url, ("Username", "a:b")],
-                "TemplateParameters.Username",
-            ),
-            (
-                vec![url, ("Username", "a"), ("Password", "b\r\n")],
-                "TemplateParameters.Password",
+                Some("a"),
+                Some("b\r\n"),
+                Some("TemplateParameters.Password"),
             ),
         ] {
-            let invalid = template_settings(&parameters(&given))
-                .err()
-                .expect("refused");
-            assert_eq!(invalid.field, field, "{given:?}");
+            let refused = check_parameters(&parameters(username, password)).err();
+            assert_eq!(
+                refused.as_ref().map(|i| i.field.as_str()),
+                field,
+                "{username:?}"
+            );
         }
-    }
-
-    #[test]
-    fn answers_show_no_credentials() {
-        let shown = masked(&parameters(&[
-            ("StreamUrl", "rtsp://10.0.0.30/s1"),
-            ("Username", "viewer"),
-            ("Password", "hunter2"),
-        ]));
-        assert_eq!(shown["StreamUrl"], "rtsp://10.0.0.30/s1");
-        assert_eq!(
-            (shown["Username"].as_str(), shown["Password"].as_str()),
-            (MASK, MASK)
-        );
     }
 
     #[test]

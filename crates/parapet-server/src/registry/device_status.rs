@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use parapet_api::{DeviceAggregatedStatus, DeviceConnectionStatus, DeviceStatus};
+
 use crate::store::Micros;
 use crate::store::devices::Provisioning;
 
 /// How long a device may be away before it is marked as away too long. Nothing stops for it.
 pub const LEASE: Duration = Duration::from_hours(5 * 24);
+
+/// The newest software there is for devices: agents are released with the server.
+pub const LATEST_SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 
 /// What is known of a device.
 #[derive(Debug, Clone, Copy)]
@@ -32,32 +37,43 @@ impl Known {
 
     /// `DeviceConnectionStatus`.
     #[must_use]
-    pub fn connection(&self) -> &'static str {
+    pub fn connection(&self) -> DeviceConnectionStatus {
         match self.provisioning {
-            Provisioning::AwaitingProvisioning => "AWAITING_CREDENTIALS",
-            Provisioning::Failed => "ERROR",
+            Provisioning::AwaitingProvisioning => DeviceConnectionStatus::AwaitingCredentials,
+            Provisioning::Failed => DeviceConnectionStatus::Error,
             Provisioning::Pending | Provisioning::Succeeded => match (self.online, self.reported) {
-                (true, _) => "ONLINE",
-                (false, true) => "OFFLINE",
-                (false, false) => "NOT_AVAILABLE",
+                (true, _) => DeviceConnectionStatus::Online,
+                (false, true) => DeviceConnectionStatus::Offline,
+                (false, false) => DeviceConnectionStatus::NotAvailable,
             },
+        }
+    }
+
+    /// `ProvisioningStatus`.
+    #[must_use]
+    pub fn provisioning(&self) -> DeviceStatus {
+        match self.provisioning {
+            Provisioning::AwaitingProvisioning => DeviceStatus::AwaitingProvisioning,
+            Provisioning::Pending => DeviceStatus::Pending,
+            Provisioning::Succeeded => DeviceStatus::Succeeded,
+            Provisioning::Failed => DeviceStatus::Failed,
         }
     }
 
     /// `DeviceAggregatedStatus`, in the order of precedence of the page above.
     #[must_use]
-    pub fn aggregated(&self) -> &'static str {
+    pub fn aggregated(&self) -> DeviceAggregatedStatus {
         match self.provisioning {
-            Provisioning::AwaitingProvisioning => "AWAITING_PROVISIONING",
-            Provisioning::Pending => "PENDING",
-            Provisioning::Failed => "FAILED",
+            Provisioning::AwaitingProvisioning => DeviceAggregatedStatus::AwaitingProvisioning,
+            Provisioning::Pending => DeviceAggregatedStatus::Pending,
+            Provisioning::Failed => DeviceAggregatedStatus::Failed,
             Provisioning::Succeeded => {
                 if self.online {
-                    "ONLINE"
+                    DeviceAggregatedStatus::Online
                 } else if self.lease_end().is_some_and(|end| end < self.now) {
-                    "LEASE_EXPIRED"
+                    DeviceAggregatedStatus::LeaseExpired
                 } else {
-                    "OFFLINE"
+                    DeviceAggregatedStatus::Offline
                 }
             }
         }
@@ -66,6 +82,8 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use parapet_api::WireEnum as _;
+
     use super::*;
 
     #[test]
@@ -98,7 +116,7 @@ mod tests {
                 now,
             };
             assert_eq!(
-                (known.connection(), known.aggregated()),
+                (known.connection().as_str(), known.aggregated().as_str()),
                 (connection, aggregated),
                 "{known:?}"
             );

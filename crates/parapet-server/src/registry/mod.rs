@@ -7,8 +7,11 @@
 pub mod camera;
 pub mod device_status;
 mod invalid;
+pub mod node;
 pub mod quotas;
 pub mod storage;
+pub mod system;
+pub mod version;
 
 pub use invalid::Invalid;
 pub use quotas::Quotas;

@@ -104,7 +104,7 @@ pub fn of_package(
 }
 
 /// Removes the settings that no package and no instance on a device needs any more, and the
-/// secrets that no camera names.
+/// secrets that no camera and no waiting job names.
 pub fn forget_unused(tx: &Tx<'_>, scope: &Scope) -> Result<(), StoreError> {
     tx.prepare_cached(
         "DELETE FROM cameras AS c WHERE account = ?1 AND region = ?2
@@ -127,7 +127,10 @@ pub fn forget_unused(tx: &Tx<'_>, scope: &Scope) -> Result<(), StoreError> {
         "DELETE FROM secrets AS s WHERE account = ?1 AND region = ?2
            AND NOT EXISTS (
              SELECT 1 FROM cameras c
-             WHERE c.account = s.account AND c.region = s.region AND c.secret = s.id)",
+             WHERE c.account = s.account AND c.region = s.region AND c.secret = s.id)
+           AND NOT EXISTS (
+             SELECT 1 FROM template_jobs j
+             WHERE j.account = s.account AND j.region = s.region AND j.secret = s.id)",
     )?
     .execute(params![scope.account, scope.region])?;
     Ok(())

@@ -27,8 +27,8 @@ pub struct TemplateJob {
     pub status: JobStatus,
     /// Why it failed; else empty.
     pub status_message: String,
-    /// The credentials until the camera has them, wrapped.
-    pub pending_wrapped: Option<Vec<u8>>,
+    /// The secret that waits for the camera to name it; `None` once the job is over.
+    pub secret: Option<String>,
     /// When it was asked for.
     pub created: Micros,
     /// Last change.
@@ -69,7 +69,7 @@ impl JobStatus {
 
 const COLUMNS: &str = "id, node_name, node_description, package_name, package_version, \
                        template_type, parameters_json, job_tags_json, status, status_message, \
-                       pending_wrapped, created_us, updated_us";
+                       secret, created_us, updated_us";
 
 fn read(row: &Row<'_>) -> Result<TemplateJob, StoreError> {
     Ok(TemplateJob {
@@ -83,7 +83,7 @@ fn read(row: &Row<'_>) -> Result<TemplateJob, StoreError> {
         job_tags_json: row.get(7)?,
         status: JobStatus::parse(&row.get::<_, String>(8)?)?,
         status_message: row.get(9)?,
-        pending_wrapped: row.get(10)?,
+        secret: row.get(10)?,
         created: row.get(11)?,
         updated: row.get(12)?,
     })
@@ -94,7 +94,7 @@ pub fn insert(tx: &Tx<'_>, scope: &Scope, job: &TemplateJob) -> Result<(), Store
     tx.prepare_cached(
         "INSERT INTO template_jobs (account, region, id, node_name, node_description,
             package_name, package_version, template_type, parameters_json, job_tags_json, status,
-            status_message, pending_wrapped, created_us, updated_us)
+            status_message, secret, created_us, updated_us)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
@@ -110,14 +110,14 @@ pub fn insert(tx: &Tx<'_>, scope: &Scope, job: &TemplateJob) -> Result<(), Store
         job.job_tags_json,
         job.status.as_str(),
         job.status_message,
-        job.pending_wrapped,
+        job.secret,
         job.created,
         job.updated,
     ])?;
     Ok(())
 }
 
-/// Ends a job and forgets the credentials it carried; `false` when it has ended already.
+/// Ends a job and lets go of the secret it kept; `false` when it has ended already.
 pub fn finish(
     tx: &Tx<'_>,
     scope: &Scope,
@@ -129,7 +129,7 @@ pub fn finish(
     let changed = tx
         .prepare_cached(
             "UPDATE template_jobs
-             SET status = ?4, status_message = ?5, pending_wrapped = NULL, updated_us = ?6
+             SET status = ?4, status_message = ?5, secret = NULL, updated_us = ?6
              WHERE account = ?1 AND region = ?2 AND id = ?3 AND status = 'PENDING'",
         )?
         .execute(params![

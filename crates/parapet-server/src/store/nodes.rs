@@ -22,8 +22,6 @@ pub struct Node {
     pub description: String,
     /// The asset that implements it.
     pub asset: Option<String>,
-    /// `NodeInterface` of the API as JSON.
-    pub interface_json: String,
     /// When its patch was registered.
     pub created: Micros,
 }
@@ -41,8 +39,22 @@ pub struct NodeFilter {
     pub patch: Option<String>,
 }
 
+impl NodeFilter {
+    /// Whether a node that is in no table passes; such a node has one patch only.
+    #[must_use]
+    pub fn admits(&self, category: &str, package_name: &str, version: &str, patch: &str) -> bool {
+        let fits = |wanted: &Option<String>, is: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == is)
+        };
+        fits(&self.category, category)
+            && fits(&self.package_name, package_name)
+            && fits(&self.version, version)
+            && fits(&self.patch, patch)
+    }
+}
+
 const COLUMNS: &str = "n.id, n.package, n.version, n.patch, n.package_name, n.name, n.category, \
-                       n.description, n.asset, n.interface_json, n.created_us";
+                       n.description, n.asset, n.created_us";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Node> {
     Ok(Node {
@@ -57,8 +69,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Node> {
         category: row.get(6)?,
         description: row.get(7)?,
         asset: row.get(8)?,
-        interface_json: row.get(9)?,
-        created: row.get(10)?,
+        created: row.get(9)?,
     })
 }
 
@@ -66,8 +77,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Node> {
 pub fn insert(tx: &Tx<'_>, scope: &Scope, node: &Node) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO nodes (account, region, id, package, version, patch, package_name, name,
-            category, description, asset, interface_json, created_us)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            category, description, asset, created_us)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?
     .execute(params![
         scope.account,
@@ -81,7 +92,6 @@ pub fn insert(tx: &Tx<'_>, scope: &Scope, node: &Node) -> Result<(), StoreError>
         node.category,
         node.description,
         node.asset,
-        node.interface_json,
         node.created,
     ])?;
     Ok(())

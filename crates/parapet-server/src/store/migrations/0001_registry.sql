@@ -94,7 +94,6 @@ CREATE TABLE nodes (
                         ('BUSINESS_LOGIC', 'ML_MODEL', 'MEDIA_SOURCE', 'MEDIA_SINK')),
     description       TEXT NOT NULL,
     asset             TEXT,
-    interface_json    TEXT NOT NULL,
     created_us        INTEGER NOT NULL,
     PRIMARY KEY (account, region, package, version, patch, name),
     FOREIGN KEY (account, region, package, version, patch)
@@ -143,8 +142,8 @@ CREATE TABLE template_jobs (
     job_tags_json     TEXT,
     status            TEXT NOT NULL CHECK (status IN ('PENDING', 'SUCCEEDED', 'FAILED')),
     status_message    TEXT NOT NULL,
-    -- Credentials on their way into the camera, wrapped; NULL as soon as the job is over.
-    pending_wrapped   BLOB,
+    -- The camera's credentials, waiting in table secrets; NULL as soon as the job is over.
+    secret            TEXT,
     created_us        INTEGER NOT NULL,
     updated_us        INTEGER NOT NULL,
     PRIMARY KEY (account, region, id)
