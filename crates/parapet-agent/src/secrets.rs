@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use parapet_device::SecretId;
@@ -15,6 +16,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::durable;
+use crate::launcher::lock;
 use crate::link::{Origin, OriginError};
 
 const KEY_LEN: usize = 32;
@@ -41,6 +43,8 @@ pub(crate) struct Secrets {
     directory: PathBuf,
     key: LessSafeKey,
     origin: Origin,
+    /// Two cameras may use one secret: one writer at a time.
+    writing: Mutex<()>,
 }
 
 impl fmt::Debug for Secrets {
@@ -71,6 +75,7 @@ impl Secrets {
             directory,
             key: LessSafeKey::new(key),
             origin,
+            writing: Mutex::new(()),
         })
     }
 
@@ -114,6 +119,7 @@ impl Secrets {
             )
             .map_err(|_| SecretError::Cipher)?;
         let sealed = [&nonce[..], &bytes[..]].concat();
+        let _writing = lock(&self.writing);
         durable::replace(&self.directory.join(id.as_str()), &sealed, 0o600)
             .map_err(SecretError::Store)
     }
@@ -167,6 +173,30 @@ mod tests {
         assert!(!sealed.windows(10).any(|w| w == b"opensesame"));
         offline.retain(|_| false).unwrap();
         assert!(offline.get(&reference(1)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn cameras_that_share_a_secret_get_it_at_the_same_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let json = r#"{"secret-a":{"version":1,"username":"u","password":"p"}}"#;
+        let secrets =
+            std::sync::Arc::new(Secrets::open(dir.path(), origin(dir.path(), json)).unwrap());
+        let mut cameras = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let secrets = std::sync::Arc::clone(&secrets);
+            cameras.spawn_blocking(move || {
+                let secret = CameraSecret {
+                    version: 1,
+                    username: "u".to_owned(),
+                    password: "p".to_owned(),
+                };
+                secrets.seal(&reference(1).id, &secret)
+            });
+        }
+        while let Some(done) = cameras.join_next().await {
+            done.unwrap().unwrap();
+        }
+        assert_eq!(secrets.get(&reference(1)).await.unwrap().password, "p");
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::assemble::Assembler;
 use super::{CameraContext, Health, Source, Unit};
 use crate::backoff::Backoff;
+use crate::board::with_causes;
 use crate::logs;
 use crate::packets::PacketSocket;
 
@@ -121,7 +122,8 @@ async fn open(
             match context.secrets.get(reference).await {
                 Ok(secret) => break Some((secret.username, secret.password)),
                 Err(error) => {
-                    let message = format!("the camera's password is not here yet: {error}");
+                    let why = with_causes(&error);
+                    let message = format!("the camera's password is not here yet: {why}");
                     health.ingest(Some(("unauthorized", message)));
                     tokio::time::sleep(backoff.next()).await;
                 }

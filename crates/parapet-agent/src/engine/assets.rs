@@ -13,7 +13,7 @@ use parapet_plan::{Asset, AssetKind, AssetState};
 use tokio::sync::Notify;
 
 use crate::backoff::Backoff;
-use crate::board::cut;
+use crate::board::{cut, with_causes};
 use crate::launcher::lock;
 use crate::logs::Task;
 use crate::store::{AssetError, Store};
@@ -154,20 +154,9 @@ where
         if error.is_final() {
             return Err(Reason {
                 code: "asset".to_owned(),
-                message: cut(&whole(&error)),
+                message: cut(&with_causes(&error)),
             });
         }
         tokio::time::sleep(backoff.next()).await;
     }
-}
-
-/// The error with its causes: here it is what the operator sees.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

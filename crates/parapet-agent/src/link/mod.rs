@@ -9,6 +9,8 @@ pub(crate) mod enroll;
 pub(crate) mod identity;
 pub(crate) mod live;
 pub(crate) mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
