@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use options::Options;
 use parapet_sandbox::channel::Channel;
-use parapet_sandbox::launcher_process;
+use parapet_sandbox::inherited;
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
@@ -42,8 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
-    let channel = launcher_process::inherited_channel(options.channel_fd)
-        .context("find the agent's channel")?;
+    let channel = inherited::channel()?;
     let host = host::prepare(options).context("prepare the host")?;
     serve(&channel, host)
 }

@@ -3,13 +3,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use parapet_sandbox::launcher_process::ID_BASE;
+use parapet_sandbox::launcher_process::{CHANNEL_FD, ID_BASE};
 use thiserror::Error;
 
 use crate::users;
 
-pub(crate) const USAGE: &str = "usage: parapet-launcher --channel-fd N --state DIR --libexec DIR \
+pub(crate) const USAGE: &str = "usage: parapet-launcher --channel-fd 3 --state DIR --libexec DIR \
      --sdk DIR [--onnxruntime FILE] [--id-base N]";
+
+const CHANNEL: u32 = CHANNEL_FD.cast_unsigned();
 
 /// What is wrong with the command line.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -31,7 +33,6 @@ pub(crate) enum OptionsError {
 /// What the agent wants of this launcher.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    pub(crate) channel_fd: i32,
     pub(crate) state: PathBuf,
     pub(crate) libexec: PathBuf,
     pub(crate) sdk: PathBuf,
@@ -64,13 +65,10 @@ impl Options {
             );
         }
         let [channel_fd, state, libexec, sdk, onnxruntime, id_base] = values;
+        // Said on the command line for whoever reads it there; there is no other number.
+        let channel_fd = channel_fd.ok_or(OptionsError::Missing(NAMES[0]))?;
+        number(NAMES[0], channel_fd, CHANNEL, CHANNEL)?;
         Ok(Self {
-            channel_fd: number(
-                NAMES[0],
-                channel_fd.ok_or(OptionsError::Missing(NAMES[0]))?,
-                3,
-                1023,
-            )? as i32,
             state: path(NAMES[1], state)?,
             libexec: path(NAMES[2], libexec)?,
             sdk: path(NAMES[3], sdk)?,
@@ -96,7 +94,11 @@ fn number(
         _ => Err(OptionsError::Value {
             option,
             value,
-            remedy: format!("give a number from {lowest} to {highest}"),
+            remedy: if lowest == highest {
+                format!("give {lowest}")
+            } else {
+                format!("give a number from {lowest} to {highest}")
+            },
         }),
     }
 }
@@ -128,7 +130,6 @@ mod tests {
         let options =
             parse("--channel-fd 3 --state /s --libexec /l --sdk /p --onnxruntime /o/x.so");
         let expected = Options {
-            channel_fd: 3,
             state: "/s".into(),
             libexec: "/l".into(),
             sdk: "/p".into(),
@@ -148,6 +149,7 @@ mod tests {
             Err(OptionsError::Unknown("--shell".into()))
         );
         for wrong in [
+            "--sdk /p --channel-fd 4",
             "--sdk here",
             "--sdk /p --id-base 0",
             "--sdk /p --id-base 4294967295",

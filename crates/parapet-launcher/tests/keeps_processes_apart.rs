@@ -17,6 +17,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use parapet_sandbox::channel::Channel;
@@ -25,9 +26,13 @@ use parapet_sandbox::launcher_process::{ID_BASE, LauncherOptions, spawn_launcher
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Longest wait for anything.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const IMAGE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const NOBODY: u32 = 65534;
+
+/// One host at a time: a file that a test has just written cannot be executed while the fork of
+/// another test, not yet at its exec, has it open for writing.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// How the launcher is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +50,14 @@ struct Host {
     channel: Option<Channel>,
     missing: Vec<String>,
     next: u64,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Host {
     /// A launcher with an image, an instance `one` and its node `node`; `None` where this machine
     /// cannot have it.
     fn start(how: As) -> Option<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let root = rustix::process::geteuid().is_root();
         if how == As::Root && !root {
             eprintln!("skipped: not root");
@@ -109,6 +116,7 @@ impl Host {
             channel: Some(channel),
             missing: Vec::new(),
             next: 1,
+            _turn: turn,
         };
         let LaunchEvent::Ready {
             privileged,
@@ -390,19 +398,20 @@ fn an_application_gets_out_nowhere() {
         });
         let mut refused = 0;
         for (name, outcome) in attempts {
+            let expected = [
+                "EPERM",
+                "EACCES",
+                "EROFS",
+                "ENOENT",
+                "ECONNREFUSED",
+                "ENETUNREACH",
+                "ENOSPC",
+                "ESRCH",
+            ];
+            // Without root there is no second user inside to become.
+            let no_such_user = *name == "setuid" && *outcome == "EINVAL";
             assert!(
-                [
-                    "EPERM",
-                    "EACCES",
-                    "EROFS",
-                    "ENOENT",
-                    "ECONNREFUSED",
-                    "ENETUNREACH",
-                    "ENOSPC",
-                    "ESRCH",
-                    "EINVAL"
-                ]
-                .contains(outcome),
+                expected.contains(outcome) || no_such_user,
                 "{name} {outcome} in {output}"
             );
             refused += 1;

@@ -43,5 +43,5 @@ pub fn spawn(bare: Bare) -> Result<Running, SpawnError> {
         arguments: vec![program],
         environment,
     };
-    spawn_bare(bare.network, command, bare.descriptors, bare.limits)
+    spawn_bare(bare.network, &command, bare.descriptors, bare.limits)
 }

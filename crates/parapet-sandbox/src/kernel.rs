@@ -1,6 +1,6 @@
 //! System calls that rustix does not offer, each as one safe function.
 //!
-//! Owns every `unsafe` block of this crate. Never decides anything: no paths, no users, no order.
+//! Owns every `unsafe` block of this crate but for [`crate::inherited`]. Never decides anything: no paths, no users, no order.
 
 #![expect(
     unsafe_code,
@@ -237,7 +237,7 @@ pub(crate) fn raise_loopback() -> io::Result<()> {
     // SAFETY: all-zero is a valid `ifreq`: numbers and an array of bytes.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = *from as libc::c_char;
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads an `ifreq`, which lives through the call.
@@ -305,17 +305,6 @@ pub(crate) fn execute(path: &CStr, arguments: &[CString], environment: &[CString
         libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
     }
     io::Error::last_os_error()
-}
-
-/// Takes over the descriptor with this number from the program that started this one.
-pub(crate) fn inherit(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_GETFD takes no memory; it only tells whether the number is open.
-    check(i64::from(unsafe { libc::fcntl(number, libc::F_GETFD) }))?;
-    // SAFETY: the number is open, and by the command line it was handed to this program to own;
-    // the caller asks once.
-    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
-    rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
-    Ok(descriptor)
 }
 
 /// Moves this process into a user and a mount namespace of its own.

@@ -99,16 +99,6 @@ pub fn spawn_launcher(options: &LauncherOptions) -> Result<(Child, Channel), Lau
     Ok((child, ours))
 }
 
-/// The launcher's own end of the channel, at the number that its command line names.
-/// To be called once.
-pub fn inherited_channel(number: RawFd) -> std::io::Result<Channel> {
-    let descriptor = kernel::inherit(number)?;
-    if rustix::net::sockopt::socket_type(&descriptor)? != rustix::net::SocketType::SEQPACKET {
-        return Err(std::io::Error::other("the descriptor is no packet socket"));
-    }
-    Ok(Channel::from_fd(descriptor))
-}
-
 /// Makes an ordinary user root of a user namespace of its own, in which it may make others.
 /// All its files stay those of the user.
 pub fn enter_user_namespace() -> std::io::Result<()> {
@@ -180,4 +170,66 @@ fn verify(id: u32) -> Result<(), DropError> {
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set in the copy of this test that gives up root.
+    const INSIDE: &str = "PARAPET_TEST_DROP";
+    const ID: u32 = ID_BASE + 7;
+
+    #[test]
+    fn root_is_given_up_for_good_and_by_every_thread() {
+        if std::env::var_os(INSIDE).is_some() {
+            return drop_inside();
+        }
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: not root");
+            return;
+        }
+        // In a process of its own: there is no way back.
+        let name = "launcher_process::tests::root_is_given_up_for_good_and_by_every_thread";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(String::from_utf8_lossy(&output.stderr).contains("dropped"));
+    }
+
+    fn drop_inside() {
+        let (ask, asked) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            asked.recv().unwrap();
+            std::fs::read_to_string("/proc/thread-self/status").unwrap()
+        });
+        drop_to(ID).unwrap();
+        ask.send(()).unwrap();
+        let id = format!("{ID}\t{ID}\t{ID}\t{ID}");
+        for status in [
+            other.join().unwrap(),
+            std::fs::read_to_string("/proc/thread-self/status").unwrap(),
+        ] {
+            for line in ["Uid:\t", "Gid:\t"].map(|name| format!("{name}{id}")) {
+                assert!(status.contains(&line), "{line} in {status}");
+            }
+            assert!(status.contains("CapPrm:\t0000000000000000"), "{status}");
+        }
+        assert!(kernel::become_user(0).is_err(), "root came back");
+        assert!(drop_to(ID + 1).is_err(), "another user was to be had");
+        let outside = std::fs::metadata("/proc/self/environ").unwrap();
+        assert_eq!(
+            std::os::unix::fs::MetadataExt::uid(&outside),
+            0,
+            "its user may look in"
+        );
+        eprintln!("dropped");
+    }
 }

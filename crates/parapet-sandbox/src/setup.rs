@@ -573,8 +573,8 @@ fn pass(descriptors: Vec<OwnedFd>) -> io::Result<()> {
         .map(|descriptor| fcntl_dupfd_cloexec(descriptor, 64))
         .collect::<Result<Vec<_>, _>>()?;
     kernel::close_on_exec_from(0)?;
-    for (target, descriptor) in lifted.iter().enumerate() {
-        kernel::place(descriptor.as_raw_fd(), target as i32)?;
+    for (target, descriptor) in (0..).zip(&lifted) {
+        kernel::place(descriptor.as_raw_fd(), target)?;
     }
     // The originals may have had these very numbers and must not be closed any more.
     std::mem::forget(descriptors);

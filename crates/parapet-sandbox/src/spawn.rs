@@ -234,7 +234,7 @@ pub fn spawn(sandbox: Sandbox) -> Result<Running, SpawnError> {
 /// Starts a program without namespaces. Returns when it runs.
 pub(crate) fn spawn_bare(
     network: Network,
-    command: Command,
+    command: &Command,
     descriptors: Vec<OwnedFd>,
     limits: Limits,
 ) -> Result<Running, SpawnError> {
@@ -242,12 +242,12 @@ pub(crate) fn spawn_bare(
     match kernel::fork(Fork::Plain).map_err(SpawnError::Fork)? {
         Side::Child => {
             drop(ours);
-            setup::run_bare(network, &command, descriptors, limits, &theirs)
+            setup::run_bare(network, command, descriptors, limits, &theirs)
         }
         Side::Parent(pid, pidfd) => {
             drop(theirs);
             let running = Running { pid, pidfd };
-            supervise(&ours, None, Some(&command)).or_else(|error| fail(&running, error))?;
+            supervise(&ours, None, Some(command)).or_else(|error| fail(&running, error))?;
             Ok(running)
         }
     }
@@ -307,9 +307,8 @@ fn supervise(
 ) -> Result<(), SpawnError> {
     let failed = |errno: Errno| SpawnError::Sync(errno.into());
     send(sync, b"!", SendFlags::NOSIGNAL).map_err(failed)?;
-    // A constant of seconds fits any time type.
     let limit = Timespec {
-        tv_sec: SETUP_LIMIT.as_secs() as i64,
+        tv_sec: SETUP_LIMIT.as_secs().cast_signed(),
         tv_nsec: 0,
     };
     let mut polled = [PollFd::new(sync, PollFlags::IN)];
