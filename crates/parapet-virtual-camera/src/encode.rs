@@ -68,16 +68,20 @@ pub(crate) fn encode(
 fn open(of: SceneParameters) -> Result<encoder::video::Encoder, EncodeError> {
     let failed = |step| move |source| EncodeError::Codec { step, source };
     ffmpeg_next::init().map_err(failed("initialise libavcodec"))?;
+    // x264 tells its statistics otherwise; the level is the whole process's.
+    ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Error);
     let codec = encoder::find_by_name("libx264").ok_or(EncodeError::NoEncoder)?;
     let mut video = codec::Context::new_with_codec(codec)
         .encoder()
         .video()
         .map_err(failed("make an encoder"))?;
+    // At most 60, by the scene's own check.
+    let fps = of.fps.cast_signed();
     video.set_width(of.width);
     video.set_height(of.height);
     video.set_format(format::Pixel::YUV420P);
-    video.set_time_base(Rational(1, of.fps as i32));
-    video.set_frame_rate(Some(Rational(of.fps as i32, 1)));
+    video.set_time_base(Rational(1, fps));
+    video.set_frame_rate(Some(Rational(fps, 1)));
     video.set_gop(of.fps);
     video.set_max_b_frames(0);
     video.set_colorspace(color::Space::BT709);
@@ -95,7 +99,6 @@ fn open(of: SceneParameters) -> Result<encoder::video::Encoder, EncodeError> {
         // A fixed number of threads and no scene cuts: the same bytes on every machine.
         ("threads", "2"),
         ("sc_threshold", "0"),
-        ("x264-params", "log-level=none"),
     ];
     let mut dictionary = Dictionary::new();
     for (name, value) in options {

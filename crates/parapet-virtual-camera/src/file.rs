@@ -105,11 +105,10 @@ impl Clip {
             source,
         };
         let mut shown = Vec::new();
-        for (stream, packet) in input
+        for (_, packet) in input
             .packets()
             .filter(|(stream, _)| stream.index() == number)
         {
-            drop(stream);
             let bytes = byte_stream(&packet, &parameters).map_err(broken)?;
             let unit = AccessUnit::from_bytes(&bytes);
             let time = packet

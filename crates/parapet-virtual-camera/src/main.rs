@@ -99,7 +99,7 @@ struct Serve {
     /// The path of the camera's URL.
     #[arg(long, default_value = "camera")]
     name: String,
-    /// Ask for this user and the password of --password-file or PARAPET_CAMERA_PASSWORD.
+    /// Ask for this user, and for a password: see `--password-file` and `PARAPET_CAMERA_PASSWORD`.
     #[arg(long)]
     user: Option<String>,
     /// A file whose first line is the password.
@@ -130,13 +130,11 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("parapet-virtual-camera: failed to {error}");
-            let mut cause = error.source();
-            while let Some(inner) = cause {
-                text.push_str(&format!(": {inner}"));
-                cause = inner.source();
-            }
-            eprintln!("{text}");
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            let causes: String = causes
+                .flat_map(|cause| [": ".to_owned(), cause.to_string()])
+                .collect();
+            eprintln!("parapet-virtual-camera: failed to {error}{causes}");
             ExitCode::FAILURE
         }
     }

@@ -11,6 +11,8 @@ use crate::units::AccessUnit;
 const CLOCK_HZ: u128 = 90_000;
 /// Dynamic payload type that the session description names.
 pub(crate) const PAYLOAD_TYPE: u8 = 96;
+/// Type of a fragment of a NAL unit (RFC 6184 table 1).
+const TYPE_FU_A: u8 = 0x1c;
 /// Bytes of a packet after the RTP header: what fits into an Ethernet frame even in a tunnel.
 const LARGEST_PAYLOAD: usize = 1400;
 /// Seconds from 1900, where NTP counts from, to 1970.
@@ -66,7 +68,7 @@ impl Sender {
 
     /// FU-A, RFC 6184 section 5.8.
     fn put_fragments(&mut self, nal: &[u8], time: u32, last: bool, out: &mut BytesMut) {
-        let (indicator, kind) = (nal[0] & 0xe0 | 28, nal[0] & 0x1f);
+        let (indicator, kind) = (nal[0] & 0xe0 | TYPE_FU_A, nal[0] & 0x1f);
         let body = &nal[1..];
         let count = body.len().div_ceil(LARGEST_PAYLOAD - 2);
         for (at, part) in body.chunks(LARGEST_PAYLOAD - 2).enumerate() {
@@ -187,7 +189,7 @@ mod tests {
         );
         let word = |at: usize| u64::from(u32::from_be_bytes(out[at..at + 4].try_into().unwrap()));
         let seconds = word(12) - 2_208_988_800;
-        let micros = word(16) * 1_000_000 >> 32;
+        let micros = (word(16) * 1_000_000) >> 32;
         assert_eq!(seconds * 1_000_000 + micros, wall_us);
         assert_eq!(word(20), u64::from(time_of(wall_us)));
         assert_eq!(out[33], 202);

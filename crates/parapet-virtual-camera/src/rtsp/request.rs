@@ -2,7 +2,7 @@
 
 /// Bytes of a request's head; real ones are below 1 KiB.
 const LARGEST_HEAD: usize = 16 << 10;
-/// Bytes of a body; GET_PARAMETER and the like carry a line or two.
+/// Bytes of a body; `GET_PARAMETER` and the like carry a line or two.
 const LARGEST_BODY: usize = 64 << 10;
 
 /// A request, with the headers that matter here.

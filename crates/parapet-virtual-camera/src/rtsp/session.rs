@@ -21,7 +21,7 @@ use crate::rtp::{self, Sender};
 /// A client that takes no bytes for so long is dropped; meanwhile the kernel's buffer holds.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// A client that does not play has so long between its requests.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
+const IDLE_LIMIT: Duration = Duration::from_mins(1);
 /// Bytes of requests that wait: the largest request and a packet.
 const LARGEST_BACKLOG: usize = 160 << 10;
 /// How often wall time is told again.
@@ -331,18 +331,24 @@ impl Session {
     }
 
     fn reply(&mut self, request: &Request, status: &str, headers: &[(&str, &str)], body: &str) {
-        let mut text = format!("RTSP/1.0 {status}\r\n");
+        self.put_line(&["RTSP/1.0 ", status]);
         if let Some(number) = &request.number {
-            text.push_str(&format!("CSeq: {number}\r\n"));
+            self.put_line(&["CSeq: ", number]);
         }
         for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            self.put_line(&[name, ": ", value]);
         }
         if !body.is_empty() {
-            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            self.put_line(&["Content-Length: ", &body.len().to_string()]);
         }
-        text.push_str("\r\n");
-        text.push_str(body);
-        self.out.extend_from_slice(text.as_bytes());
+        self.put_line(&[]);
+        self.out.extend_from_slice(body.as_bytes());
+    }
+
+    fn put_line(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+        self.out.extend_from_slice(b"\r\n");
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn paint(width: usize, height: usize, random: &mut Random) -> Vec<[u8
     let mut band = |top: f32, bottom: f32, colour: Colour| {
         let (w, h) = (width as f32, height as f32);
         let shape = Shape::Box {
-            centre: [w / 2.0, (top + bottom) / 2.0 * h],
+            centre: [w / 2.0, f32::midpoint(top, bottom) * h],
             half: [w / 2.0 + 2.0, (bottom - top) / 2.0 * h],
             round: 0.0,
         };
@@ -149,11 +149,10 @@ fn grain(canvas: &mut Canvas, random: &mut Random) {
                 .iter()
                 .map(|(cell, columns, knots)| {
                     let (u, v) = (x as f32 / cell, y as f32 / cell);
-                    let (i, j) = (u as usize, v as usize);
-                    let (a, b) = (smooth(u.fract()), smooth(v.fract()));
-                    let knot = |i: usize, j: usize| knots[j * columns + i];
-                    (knot(i, j) * (1.0 - a) + knot(i + 1, j) * a) * (1.0 - b)
-                        + (knot(i, j + 1) * (1.0 - a) + knot(i + 1, j + 1) * a) * b
+                    let [across, down] = [smooth(u.fract()), smooth(v.fract())];
+                    let first = v as usize * columns + u as usize;
+                    let row = |at: usize| knots[at] * (1.0 - across) + knots[at + 1] * across;
+                    row(first) * (1.0 - down) + row(first + columns) * down
                 })
                 .sum();
             for part in &mut canvas.pixels[y * width + x] {

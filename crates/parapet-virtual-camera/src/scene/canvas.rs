@@ -38,8 +38,8 @@ impl Shape {
             Self::Ellipse {
                 centre: [x, y],
                 radii: [a, b],
-            } => [x - a, y - b, x + a, y + b],
-            Self::Box {
+            }
+            | Self::Box {
                 centre: [x, y],
                 half: [a, b],
                 ..

@@ -52,7 +52,7 @@ pub enum SceneError {
 impl SceneParameters {
     /// Checks the limits.
     pub fn check(&self) -> Result<(), SceneError> {
-        let side = |value: u32, most: u32| (64..=most).contains(&value) && value % 2 == 0;
+        let side = |value: u32, most: u32| (64..=most).contains(&value) && value.is_multiple_of(2);
         if !side(self.width, 3840) || !side(self.height, 2160) {
             return Err(SceneError::Size(self.width, self.height));
         }
@@ -178,10 +178,13 @@ pub struct YuvPicture<'a> {
     pub chroma_stride: usize,
 }
 
+/// Who draws a look, the base line, and the least and largest size.
+type Role = (fn(&mut Random) -> Look, f32, [f32; 2]);
+
 /// Chooses the objects: as many of the wanted ones as fit without hiding each other too much.
 fn cast(aspect: f32, random: &mut Random) -> Vec<Actor> {
     let mut actors: Vec<Actor> = Vec::new();
-    let wanted: [(fn(&mut Random) -> Look, f32, [f32; 2]); 12] = [
+    let wanted: [Role; 12] = [
         (Look::person, background::FAR_WALK, [0.20, 0.25]),
         (Look::person, background::FAR_WALK, [0.20, 0.25]),
         (Look::parcel, background::FAR_WALK, [0.085, 0.11]),
@@ -237,26 +240,26 @@ fn cast(aspect: f32, random: &mut Random) -> Vec<Actor> {
 fn hidden_at_worst(a: &Actor, b: &Actor) -> f32 {
     const MOMENTS: u32 = 240;
     let outline = |actor: &Actor, moment: f32| {
-        let [w, h] = actor.look.extent().map(|side| side * actor.size);
+        let [width, height] = actor.look.extent().map(|side| side * actor.size);
         let (x, base) = (actor.path.at(moment).0, actor.path.base_line());
-        [x - w / 2.0, base - h, x + w / 2.0, base]
+        [x - width / 2.0, base - height, x + width / 2.0, base]
     };
     (0..MOMENTS).fold(0.0, |worst: f32, step| {
         let moment = step as f32 / MOMENTS as f32;
-        let (p, q) = (outline(a, moment), outline(b, moment));
-        let area = |r: [f32; 4]| (r[2] - r[0]).max(0.0) * (r[3] - r[1]).max(0.0);
+        let (one, two) = (outline(a, moment), outline(b, moment));
+        let area = |of: [f32; 4]| (of[2] - of[0]).max(0.0) * (of[3] - of[1]).max(0.0);
         let shared = [
-            p[0].max(q[0]),
-            p[1].max(q[1]),
-            p[2].min(q[2]),
-            p[3].min(q[3]),
+            one[0].max(two[0]),
+            one[1].max(two[1]),
+            one[2].min(two[2]),
+            one[3].min(two[3]),
         ];
         let common = if shared[2] > shared[0] && shared[3] > shared[1] {
             area(shared)
         } else {
             0.0
         };
-        worst.max(common / area(p).min(area(q)))
+        worst.max(common / area(one).min(area(two)))
     })
 }
 
@@ -335,7 +338,7 @@ mod tests {
         let mut scene = Scene::new(SMALL).unwrap();
         assert_eq!(drawn(&mut scene, 0), drawn(&mut scene, SMALL.frames()));
         // From the last frame to the first nothing but what enters or leaves moves far.
-        let centre = |b: &TruthBox| (b.left + b.right) / 2.0;
+        let centre = |b: &TruthBox| f64::midpoint(b.left, b.right);
         let (last, first) = (
             drawn(&mut scene, SMALL.frames() - 1).1,
             drawn(&mut scene, 0).1,
