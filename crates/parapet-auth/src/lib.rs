@@ -15,6 +15,6 @@ pub mod access;
 pub mod sigv4;
 pub mod wrap;
 
-pub use access::{Caller, Decision, Policy, PolicyError, Principal, authorize};
+pub use access::{Caller, Decision, Policy, PolicyError, Principal, PrincipalKind, authorize};
 pub use sigv4::{AuthError, Authenticated, Claim, Protocol, RequestHead, Rules, SecretKey};
 pub use wrap::{Label, MasterKey, WrapError};

@@ -1,39 +1,176 @@
-//! The parts of a running server that its services share.
+//! The server's parts, which every operation has in hand.
 //!
-//! Made once at start, read-only afterwards; what changes inside (database, presence, wake-ups)
-//! guards itself.
+//! Made once at the start ([`Context::open`]); owns the store, the contents, the master key and the
+//! tables in memory. Does nothing itself but seal and open secrets.
 
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parapet_auth::MasterKey;
-use tokio_util::task::TaskTracker;
+use parapet_auth::{Label, MasterKey, WrapError};
+use parapet_device::desired::CameraSecret;
+use thiserror::Error;
 
+use crate::blobs::Blobs;
+use crate::config::{ConfigError, ServerConfig};
+use crate::console::Sessions;
 use crate::fleet::{Presence, Wake};
-use crate::identity::Enrollment;
-use crate::registry::Quotas;
-use crate::s3::Blobs;
-use crate::store::Store;
+use crate::gateway::Live;
+use crate::identity::{self, Authorities, Enrollment, IdentityError};
+use crate::registry::quotas::Quotas;
+use crate::store::{Scope, Store, StoreError};
+use crate::{random, s3};
 
-/// What an operation may use.
+/// All parts.
 pub struct Context {
-    /// The account that this server serves.
-    pub account: String,
-    /// The region in all ARNs; other regions are aliases of it.
-    pub region: String,
-    /// Durable state.
+    /// Account and region of this server.
+    pub scope: Scope,
+    /// All durable state but contents.
     pub store: Store,
-    /// Files by content.
+    /// Contents by their hash.
     pub blobs: Blobs,
-    /// Opens what is wrapped in the store.
-    pub master_key: Arc<MasterKey>,
-    /// Issues what a new device needs to enrol.
-    pub enrollment: Enrollment,
-    /// Which devices are there, and their newest reports.
-    pub presence: Arc<Presence>,
-    /// Wakes devices whose document changed.
-    pub wake: Arc<Wake>,
-    /// How much of everything there may be.
+    /// Wraps secrets and page tokens.
+    pub master_key: MasterKey,
+    /// How much there may be of what.
     pub quotas: Quotas,
-    /// Work that goes on after its request was answered; awaited at shutdown.
-    pub tasks: TaskTracker,
+    /// Which devices are there.
+    pub presence: Arc<Presence>,
+    /// Wakes held requests of devices.
+    pub wake: Wake,
+    /// Makes claims for new devices.
+    pub enrollment: Enrollment,
+    /// Live pictures on their way from devices to browsers.
+    pub live: Arc<Live>,
+    /// Browsers that are signed in.
+    pub sessions: Sessions,
+    /// URL of the API and the console.
+    pub api_url: String,
+}
+
+/// Why the parts cannot be had.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The data directory or something in it.
+    #[error("open {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Keys, certificates, the first user.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A setting.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// How clients and devices reach the server.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    /// `https://<IP>:<port>` of the API.
+    pub api: String,
+    /// The same of the device listener.
+    pub device: String,
+}
+
+/// Why a secret cannot be sealed or opened.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// No random nonce.
+    #[error("seal a secret")]
+    Random(#[from] io::Error),
+    /// The cipher refused: wrong master key, or the row was altered.
+    #[error(transparent)]
+    Wrap(#[from] WrapError),
+    /// The opened bytes are not what was sealed there.
+    #[error("read an opened secret")]
+    Shape(#[from] serde_json::Error),
+}
+
+impl Context {
+    /// Opens the data directory; makes everything in it at the first start.
+    pub async fn open(config: &ServerConfig, endpoints: Endpoints) -> Result<Self, OpenError> {
+        config.check()?;
+        let at = |path: &Path, source| OpenError::File {
+            path: path.to_owned(),
+            source,
+        };
+        make_private(&config.data).map_err(|source| at(&config.data, source))?;
+        let database = config.data.join("parapet.db");
+        let master_key = identity::load_master_key(config, database.exists())?;
+        let store = Store::open(&database)?;
+        let contents = config.data.join("blobs");
+        let blobs = Blobs::open(contents.clone()).map_err(|source| at(&contents, source))?;
+        let uploads = blobs.uploads();
+        store
+            .read(move |connection| s3::clear_uploads(&uploads, connection))
+            .await?;
+        let scope = identity::first_start(&store, config, &master_key).await?;
+        let authorities = Authorities::load(&store, &scope, &master_key).await?;
+        Ok(Self {
+            enrollment: Enrollment::new(authorities, scope.clone(), endpoints.device),
+            scope,
+            store,
+            blobs,
+            master_key,
+            quotas: Quotas::default(),
+            presence: Arc::default(),
+            wake: Wake::default(),
+            live: Arc::default(),
+            sessions: Sessions::default(),
+            api_url: endpoints.api,
+        })
+    }
+
+    /// Seals a value for the place that `label` names.
+    pub fn seal(&self, label: &Label<'_>, plain: &[u8]) -> Result<Vec<u8>, SecretError> {
+        Ok(self.master_key.wrap(label, plain, random::bytes()?)?)
+    }
+
+    /// Seals the credentials of a camera for table `secrets`.
+    pub fn seal_camera(&self, id: &str, secret: &CameraSecret) -> Result<Vec<u8>, SecretError> {
+        let plain = zeroize::Zeroizing::new(serde_json::to_vec(secret)?);
+        self.seal(&self.camera_label(id, secret.version), &plain)
+    }
+
+    /// Opens what [`seal_camera`](Self::seal_camera) sealed.
+    pub fn open_camera(
+        &self,
+        id: &str,
+        version: u64,
+        wrapped: &[u8],
+    ) -> Result<CameraSecret, SecretError> {
+        let plain = self
+            .master_key
+            .unwrap(&self.camera_label(id, version), wrapped)?;
+        Ok(serde_json::from_slice(&plain)?)
+    }
+
+    fn camera_label<'a>(&'a self, id: &'a str, version: u64) -> Label<'a> {
+        Label {
+            table: "secrets",
+            account: &self.scope.account,
+            id,
+            column: "wrapped",
+            version,
+        }
+    }
+}
+
+/// A directory that its owner alone can enter.
+fn make_private(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }

@@ -16,10 +16,16 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    sql: include_str!("migrations/0001_registry.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        sql: include_str!("migrations/0001_registry.sql"),
+    },
+    Migration {
+        number: 50,
+        sql: include_str!("migrations/0050_identity.sql"),
+    },
+];
 
 /// Applies what is missing, each step in a transaction of its own.
 pub(super) fn apply(connection: &mut Connection) -> Result<(), StoreError> {

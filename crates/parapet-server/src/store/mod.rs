@@ -11,19 +11,23 @@
 //! columns are opaque to SQL (`research/fleet.md` 3.3).
 
 pub mod cameras;
+pub mod certificates;
 pub mod desired;
 pub mod devices;
 mod error;
+pub mod identities;
 pub mod instances;
 pub mod jobs;
 mod migrations;
 pub mod nodes;
+pub mod objects;
 pub mod packages;
 pub mod page;
 mod readers;
 pub mod scope;
 pub mod secrets;
 pub mod tags;
+pub mod uploads;
 pub mod versions;
 mod writer;
 

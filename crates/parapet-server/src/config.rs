@@ -1,0 +1,206 @@
+//! What an operator can set: defaults, then a TOML file, then the command line.
+//!
+//! Reads the file and nothing else. An unknown key is refused, so that a misspelt one is not
+//! silently without effect.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Settings of a control plane.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Everything durable; made when missing.
+    pub data: PathBuf,
+    /// Where the signed API and the console listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where devices dial in.
+    pub device_listen: SocketAddr,
+    /// Metrics; loopback only.
+    pub admin_listen: SocketAddr,
+    /// Twelve digits; a random one is made at the first start when this is `None`.
+    pub account_id: Option<String>,
+    /// Carried by ARNs.
+    pub region: String,
+    /// Refuse signatures for other regions instead of taking them as aliases.
+    pub strict_region: bool,
+    /// Host (IP address or name) under which clients and devices reach this server, when it is not
+    /// the address it listens at.
+    pub advertise: Option<String>,
+    /// Keep the master key inside `data`. For demonstrations only: a copy of the directory then
+    /// holds both the sealed secrets and their key.
+    pub master_key_in_data: bool,
+}
+
+/// Why settings are refused.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read the configuration {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML of this shape.
+    #[error("read the configuration {path}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value that cannot be.
+    #[error("use the setting {name} = {value:?}: {rule}")]
+    Value {
+        /// Which setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        rule: &'static str,
+    },
+}
+
+/// The TOML file: each setting may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    device_listen: Option<SocketAddr>,
+    admin_listen: Option<SocketAddr>,
+    account_id: Option<String>,
+    region: Option<String>,
+    strict_region: Option<bool>,
+    advertise: Option<String>,
+}
+
+impl ServerConfig {
+    /// The defaults for a data directory.
+    #[must_use]
+    pub fn new(data: PathBuf) -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            data,
+            listen: loopback(8443),
+            device_listen: loopback(8444),
+            admin_listen: loopback(8445),
+            account_id: None,
+            // Not us-east-1: there boto3 presigns S3 URLs with the old SigV2.
+            region: "us-west-2".to_owned(),
+            strict_region: false,
+            advertise: None,
+            master_key_in_data: false,
+        }
+    }
+
+    /// Takes over what a TOML file sets.
+    pub fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let file: File = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        fn set<T>(target: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *target = value;
+            }
+        }
+        set(&mut self.listen, file.listen);
+        set(&mut self.device_listen, file.device_listen);
+        set(&mut self.admin_listen, file.admin_listen);
+        set(&mut self.region, file.region);
+        set(&mut self.strict_region, file.strict_region);
+        set(&mut self.account_id, file.account_id.map(Some));
+        set(&mut self.advertise, file.advertise.map(Some));
+        Ok(())
+    }
+
+    /// Looks over all settings together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let bad = |name, value: &str, rule| {
+            Err(ConfigError::Value {
+                name,
+                value: value.to_owned(),
+                rule,
+            })
+        };
+        if let Some(account) = &self.account_id
+            && (account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()))
+        {
+            return bad("account_id", account, "write twelve digits");
+        }
+        let word = |text: &str| {
+            !text.is_empty()
+                && text.len() <= 32
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if !word(&self.region) {
+            return bad("region", &self.region, "write it like us-west-2");
+        }
+        if !self.admin_listen.ip().is_loopback() {
+            let value = self.admin_listen.to_string();
+            return bad(
+                "admin_listen",
+                &value,
+                "metrics are for this machine: use 127.0.0.1",
+            );
+        }
+        if let Some(host) = &self.advertise
+            && (host.is_empty() || url::Host::parse(host).is_err())
+        {
+            return bad(
+                "advertise",
+                host,
+                "write an IP address or a host name, without a port",
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ServerConfig, ConfigError> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("parapet.toml");
+        std::fs::write(&path, text).expect("a file");
+        let mut config = ServerConfig::new(dir.path().join("data"));
+        config.read_file(&path)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names() {
+        let config = read("listen = \"10.0.0.2:443\"\nstrict_region = true").expect("good");
+        assert_eq!(config.listen, SocketAddr::from(([10, 0, 0, 2], 443)));
+        assert!(config.strict_region);
+        assert_eq!(config.region, "us-west-2");
+    }
+
+    #[test]
+    fn unknown_keys_and_impossible_values_are_refused() {
+        for text in [
+            "listn = \"10.0.0.2:443\"",
+            "account_id = \"123\"",
+            "region = \"US west\"",
+            "admin_listen = \"0.0.0.0:8445\"",
+            "advertise = \"a b\"",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Live pictures for a browser: JPEG after JPEG in one answer (`multipart/x-mixed-replace`).
+//!
+//! The view is on at the device while the answer is being read, and off when the last reader goes.
+//! A slow reader gets fewer pictures, never older ones. Each viewing is logged with begin and end.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::unfold;
+use http::{Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use parapet_auth::{Caller, authorize};
+use parapet_device::{InstanceId, NodeName, live};
+
+use super::text;
+use crate::context::Context;
+use crate::fleet::DeviceKey;
+use crate::front::{BodyError, ResponseBody, set};
+use crate::gateway::Watch;
+use crate::store;
+
+/// What a path names.
+pub(super) struct View {
+    instance: InstanceId,
+    view: live::View,
+}
+
+impl View {
+    /// `/console/live/<instance>/<display>` or `/console/camera/<instance>/<camera>`.
+    pub(super) fn of_path(path: &str) -> Option<Self> {
+        let mut parts = path.strip_prefix("/console/")?.split('/');
+        let (kind, instance, node) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() {
+            return None;
+        }
+        let instance: InstanceId = instance.parse().ok()?;
+        let node: NodeName = node.parse().ok()?;
+        let of = instance.clone();
+        let view = match kind {
+            "live" => live::View::Display { instance: of, node },
+            "camera" => live::View::Camera { instance: of, node },
+            _ => return None,
+        };
+        Some(Self { instance, view })
+    }
+}
+
+/// Says in the log when a viewing ended, however it did.
+struct Viewing {
+    watch: Watch,
+    user: String,
+    view: live::View,
+}
+
+impl Drop for Viewing {
+    fn drop(&mut self) {
+        tracing::info!(target: "audit", user = self.user, view = ?self.view, "viewing ended");
+    }
+}
+
+pub(super) async fn answer(
+    context: &Arc<Context>,
+    caller: &Caller,
+    wanted: View,
+) -> Response<ResponseBody> {
+    let scope = context.scope.clone();
+    let resource = format!(
+        "arn:aws:panorama:{}:{}:applicationInstance/{}",
+        scope.region, scope.account, wanted.instance
+    );
+    if !authorize(caller, "parapet:ViewStream", &resource).is_allowed() {
+        return text(
+            StatusCode::FORBIDDEN,
+            "your policies do not allow parapet:ViewStream\n",
+        );
+    }
+    let id = wanted.instance.to_string();
+    let found = context
+        .store
+        .read(move |connection| store::instances::get(connection, &scope, &id))
+        .await;
+    let device = match found {
+        Ok(Some(instance)) => instance.device,
+        Ok(None) => return text(StatusCode::NOT_FOUND, "there is no such instance\n"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "could not look up an instance");
+            return text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the server failed; see its log\n",
+            );
+        }
+    };
+    let key = DeviceKey {
+        scope: context.scope.clone(),
+        device,
+    };
+    let Some(watch) = context.live.watch(&key, &wanted.view) else {
+        return text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many views of this device are open: close some\n",
+        );
+    };
+    let user = caller.principal.arn();
+    tracing::info!(target: "audit", user, view = ?wanted.view, "viewing began");
+    let viewing = Viewing {
+        watch,
+        user,
+        view: wanted.view,
+    };
+    let frames = unfold(viewing, |mut viewing| async move {
+        let picture = viewing.watch.next().await?;
+        Some((
+            Ok::<_, BodyError>(Frame::data(part(&picture.bytes))),
+            viewing,
+        ))
+    });
+    let mut answer = Response::new(StreamBody::new(frames).boxed_unsync());
+    set(
+        &mut answer,
+        header::CONTENT_TYPE,
+        "multipart/x-mixed-replace; boundary=parapet-picture",
+    );
+    answer
+}
+
+/// One picture behind its boundary. The length lets browsers show it without waiting for the next
+/// boundary.
+fn part(picture: &Bytes) -> Bytes {
+    let head = format!(
+        "--parapet-picture\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
+        picture.len()
+    );
+    let mut part = BytesMut::with_capacity(head.len() + picture.len() + 2);
+    part.extend_from_slice(head.as_bytes());
+    part.extend_from_slice(picture);
+    part.extend_from_slice(b"\r\n");
+    part.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_a_view_or_nothing() {
+        let view = View::of_path("/console/live/applicationInstance-a/screen").expect("a view");
+        assert!(matches!(view.view, live::View::Display { .. }));
+        let view = View::of_path("/console/camera/applicationInstance-a/door").expect("a view");
+        assert!(matches!(view.view, live::View::Camera { .. }));
+        for path in [
+            "/console/live/x/screen",
+            "/console/live/applicationInstance-a/..",
+            "/console/live/applicationInstance-a/a/b",
+            "/console/other/applicationInstance-a/a",
+            "/console/live/applicationInstance-a",
+        ] {
+            assert!(View::of_path(path).is_none(), "{path}");
+        }
+    }
+}

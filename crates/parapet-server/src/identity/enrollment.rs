@@ -1,0 +1,210 @@
+//! Claims: the archive that turns an appliance into a device, and the exchange of a claim, or of an
+//! older certificate, for a device certificate.
+//!
+//! The claim's key is made here, travels in the archive, and is not kept. It is good once, for five
+//! minutes by this server's clock. The device's own key never comes here
+//! (`docs/device-protocol.md`).
+
+use std::io::{Cursor, Write as _};
+use std::time::Duration;
+
+use parapet_device::enroll::{CertificateResponse, EnrollConfig};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use thiserror::Error;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use super::IdentityError;
+use super::authority::{self, Authorities, Leaf};
+use crate::store::certificates::{self, ClaimRecord, DeviceCertificate};
+use crate::store::devices::{self, Device, Provisioning};
+use crate::store::{Micros, Scope, Store, StoreError};
+
+/// Life of a claim (`spec/api.md`, ProvisionDevice).
+const CLAIM_LIFE: Duration = Duration::from_secs(300);
+/// Life of a device certificate; agents renew from the first day on, so a week offline is no harm.
+const DEVICE_LIFE: Duration = Duration::from_secs(7 * 86_400);
+
+/// `certificates-omni_NAME.zip`.
+pub type Archive = Vec<u8>;
+
+/// A claim for a new device.
+pub struct Claim {
+    /// The archive to hand to the operator.
+    pub archive: Archive,
+    /// To be stored in the transaction that makes the device
+    /// ([`certificates::insert_claim`]).
+    pub record: ClaimRecord,
+}
+
+/// Why a claim was not made, or not taken.
+#[derive(Debug, Error)]
+pub enum EnrollError {
+    /// The certificate or its key.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The archive.
+    #[error("pack the archive of a claim")]
+    Archive(#[from] zip::result::ZipError),
+    /// The archive, while it is written.
+    #[error("pack the archive of a claim")]
+    Write(#[from] std::io::Error),
+    /// `config.json`.
+    #[error("write config.json of a claim")]
+    Config(#[from] serde_json::Error),
+    /// No certificate request, or its signature does not fit.
+    #[error("read the certificate request: send a PKCS#10 request in PEM, signed by its own key")]
+    Request(#[source] rcgen::Error),
+    /// Another kind of key.
+    #[error("take the key of the certificate request: it must be P-256")]
+    KeyKind,
+    /// The same key again.
+    #[error("take the key of the certificate request: it was used before, make a new one")]
+    KeyKnown,
+    /// Used, expired, of a deleted device, or of nobody.
+    #[error(
+        "take the claim: it is used, expired, or its device is deleted; provision the device anew"
+    )]
+    ClaimSpent,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes claims and device certificates.
+pub struct Enrollment {
+    authorities: Authorities,
+    scope: Scope,
+    endpoint: String,
+}
+
+impl Enrollment {
+    /// With these authorities; `endpoint` is the URL under which devices reach this server.
+    #[must_use]
+    pub fn new(authorities: Authorities, scope: Scope, endpoint: String) -> Self {
+        Self {
+            authorities,
+            scope,
+            endpoint,
+        }
+    }
+
+    /// The authorities, for the listeners' trust stores.
+    #[must_use]
+    pub fn authorities(&self) -> &Authorities {
+        &self.authorities
+    }
+
+    /// A claim for a device that is about to be stored.
+    pub fn claim(&self, device: &Device, now: Micros) -> Result<Claim, EnrollError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(IdentityError::from)?;
+        let leaf = Leaf::Device { id: &device.id };
+        let claim = self.authorities.claim.issue(&leaf, &key, CLAIM_LIFE)?;
+        let id = device.id.parse().map_err(|_| EnrollError::KeyKind)?;
+        let config = EnrollConfig {
+            version: parapet_device::PROTOCOL_VERSION,
+            device: id,
+            name: device.name.clone(),
+            arn: format!(
+                "arn:aws:panorama:{}:{}:device/{}",
+                self.scope.region, self.scope.account, device.id
+            ),
+            account: self.scope.account.clone(),
+            region: self.scope.region.clone(),
+            endpoint: self.endpoint.clone(),
+        };
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default().unix_permissions(0o600);
+        let config = serde_json::to_vec_pretty(&config)?;
+        let private = zeroize::Zeroizing::new(key.serialize_pem());
+        for (name, bytes) in [
+            ("config.json", config.as_slice()),
+            ("ca.pem", self.authorities.server.pem().as_bytes()),
+            ("claim.crt", claim.pem.as_bytes()),
+            ("claim.key", private.as_bytes()),
+        ] {
+            archive.start_file(name, options)?;
+            archive.write_all(bytes)?;
+        }
+        let record = ClaimRecord {
+            serial: claim.serial,
+            device: device.id.clone(),
+            // The row decides, not the certificate: `now` is this server's clock.
+            expires: now.after(CLAIM_LIFE),
+        };
+        Ok(Claim {
+            archive: archive.finish()?.into_inner(),
+            record,
+        })
+    }
+
+    /// Exchanges a claim for the device's first certificate, or, after the device was set up
+    /// anew, for its next.
+    pub async fn enroll(
+        &self,
+        store: &Store,
+        device: String,
+        claim_serial: String,
+        request_pem: &str,
+    ) -> Result<CertificateResponse, EnrollError> {
+        let scope = self.scope.clone();
+        let now = Micros::now();
+        self.issue(store, device.clone(), request_pem, move |tx| {
+            if !certificates::use_claim(tx, &scope, &claim_serial, &device, now)? {
+                return Err(EnrollError::ClaimSpent);
+            }
+            devices::set_provisioning(tx, &scope, &device, Provisioning::Pending, now)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The next certificate of a device that the gateway has authenticated.
+    pub async fn renew(
+        &self,
+        store: &Store,
+        device: String,
+        request_pem: &str,
+    ) -> Result<CertificateResponse, EnrollError> {
+        self.issue(store, device, request_pem, |_| Ok(())).await
+    }
+
+    /// Signs and stores a certificate in one transaction with `first`.
+    async fn issue(
+        &self,
+        store: &Store,
+        device: String,
+        request_pem: &str,
+        first: impl FnOnce(&crate::store::Tx<'_>) -> Result<(), EnrollError> + Send + 'static,
+    ) -> Result<CertificateResponse, EnrollError> {
+        let key = authority::request_key(request_pem)
+            .map_err(EnrollError::Request)?
+            .ok_or(EnrollError::KeyKind)?;
+        let leaf = Leaf::Device { id: &device };
+        let issued = self.authorities.device.issue(&leaf, &key, DEVICE_LIFE)?;
+        let key_sha256 = authority::key_digest(&key);
+        let (scope, serial, expires) = (self.scope.clone(), issued.serial, issued.expires);
+        let number = store
+            .write(move |tx| {
+                first(tx)?;
+                let number = certificates::newest_number(tx, &scope, &device)? + 1;
+                let record = DeviceCertificate {
+                    number,
+                    serial,
+                    key_sha256,
+                    expires,
+                };
+                if certificates::insert_certificate(tx, &scope, &device, &record, Micros::now())? {
+                    Ok(number)
+                } else {
+                    Err(EnrollError::KeyKnown)
+                }
+            })
+            .await?;
+        Ok(CertificateResponse {
+            certificate: issued.pem,
+            serial: number,
+            not_after: u64::try_from(issued.expires.0.div_euclid(1_000_000)).unwrap_or(0),
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! Who this server is, and who its first user is: made at the first start, found again at every
+//! other.
+//!
+//! Owns the master key's whereabouts, the three certificate authorities (server, claim, device),
+//! the user `admin` with its key, and `DATA/admin`. Private keys are wrapped in the store; the
+//! server's own TLS key is made at each start and never stored.
+
+mod admin;
+mod authority;
+mod enrollment;
+mod master_key;
+mod server_certificate;
+
+use std::io;
+use std::path::PathBuf;
+
+use parapet_auth::WrapError;
+use thiserror::Error;
+
+pub(crate) use admin::key_label;
+pub use admin::{Endpoint, first_start, write_files};
+pub use authority::{Authorities, Authority, IssuedLeaf, Leaf};
+pub use enrollment::{Archive, Claim, EnrollError, Enrollment};
+pub use master_key::load as load_master_key;
+pub use server_certificate::ServerCertificate;
+
+use crate::store::StoreError;
+
+/// Why the server has no identity.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// The master key lies beside what it protects.
+    #[error(
+        "use the master key {0}: it lies inside the data directory; keep it elsewhere (PARAPET_MASTER_KEY_FILE, /etc/parapet/master.key)"
+    )]
+    KeyInsideData(PathBuf),
+    /// Others could read it.
+    #[error("use the master key {path}: others may read it (mode {mode:o}); run chmod 600 on it")]
+    KeyMode {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not 64 hexadecimal digits.
+    #[error("use the master key {0}: it does not hold 64 hexadecimal digits")]
+    KeyFormat(PathBuf),
+    /// There is a database but no key to it.
+    #[error(
+        "find the master key {0} of an existing data directory: put it back, without it the stored secrets cannot be opened"
+    )]
+    KeyLost(PathBuf),
+    /// There is neither `HOME` nor the right to write to `/etc`.
+    #[error(
+        "place a new master key: set PARAPET_MASTER_KEY_FILE to a file outside the data directory"
+    )]
+    KeyPlace,
+    /// The database belongs to another account.
+    #[error("use account_id {wanted}: the data directory belongs to account {found}")]
+    OtherAccount {
+        /// As configured.
+        wanted: String,
+        /// As stored.
+        found: String,
+    },
+    /// A file cannot be read or written.
+    #[error("use {path}")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No randomness.
+    #[error("make a key")]
+    Random(#[source] io::Error),
+    /// A stored key does not open.
+    #[error("open a stored key: is this the right master key?")]
+    Wrap(#[from] WrapError),
+    /// A certificate could not be made or read.
+    #[error("make a certificate")]
+    Certificate(#[from] rcgen::Error),
+    /// A key that TLS does not take.
+    #[error("use a new TLS key")]
+    Tls(#[from] rustls::Error),
+    /// A stored policy that this version does not take.
+    #[error("read the policy of a stored user")]
+    Policy(#[from] parapet_auth::PolicyError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,236 @@
+//! Puts the parts together, and takes them down again.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::ServerConfig;
+use crate::context::{Context, Endpoints, OpenError};
+use crate::front::Front;
+use crate::front::listener::{self, told};
+use crate::front::tls::{self, TlsError};
+use crate::gateway::Gateway;
+use crate::identity::{self, IdentityError, ServerCertificate};
+use crate::metrics::{self, Metrics};
+use crate::panorama;
+use crate::store::StoreError;
+
+/// Connections of clients at a time.
+const CLIENTS: usize = 1_024;
+/// Connections of devices at a time: a held request and a live channel each.
+const DEVICES: usize = 16_384;
+
+/// Why the server does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address is taken, or not ours.
+    #[error("listen at {address}: is another server running there?")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Data, keys, settings.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Certificates and the files for clients.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Work that an earlier run left.
+    #[error("go on with unfinished jobs")]
+    Resume(#[source] StoreError),
+}
+
+/// A running control plane. Stop it with [`Server::stop`]; dropping it ends its tasks at once.
+pub struct Server {
+    /// Where the API and the console listen.
+    pub api_addr: SocketAddr,
+    /// Where devices dial in.
+    pub device_addr: SocketAddr,
+    /// Where metrics are.
+    pub admin_addr: SocketAddr,
+    shutdown: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+/// Runs a control plane until `shutdown` is ready.
+pub async fn run(
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let server = Server::start(config).await?;
+    shutdown.await;
+    server.stop().await;
+    Ok(())
+}
+
+impl Server {
+    /// Opens the data directory, binds the listeners (port 0 takes a free one), writes
+    /// `DATA/admin`, and serves.
+    pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
+        config.check().map_err(OpenError::from)?;
+        let (api, api_addr) = bind(config.listen).await?;
+        let (device, device_addr) = bind(config.device_listen).await?;
+        let (admin, admin_addr) = bind(config.admin_listen).await?;
+        let endpoints = Endpoints {
+            api: url(&config, api_addr),
+            device: url(&config, device_addr),
+        };
+        let context = Arc::new(Context::open(&config, endpoints).await?);
+        let authorities = context.enrollment.authorities();
+        let (names, addresses) = names(&config, &[api_addr, device_addr]);
+        let certificate = Arc::new(ServerCertificate::new(
+            &authorities.server,
+            names,
+            addresses,
+        )?);
+        let api_tls = tls::api(Arc::clone(&certificate))?;
+        let device_tls = tls::device(Arc::clone(&certificate), authorities)?;
+        let endpoint = identity::Endpoint {
+            url: &context.api_url,
+            ca_pem: authorities.server.pem(),
+        };
+        let (store, scope) = (&context.store, &context.scope);
+        identity::write_files(store, &config, scope, &context.master_key, endpoint).await?;
+        panorama::resume_jobs(&context)
+            .await
+            .map_err(StartError::Resume)?;
+
+        let (shutdown, stopped) = watch::channel(false);
+        let metrics = Arc::new(Metrics::default());
+        let mut tasks = JoinSet::new();
+        let front = Arc::new(Front::new(
+            Arc::clone(&context),
+            Arc::clone(&metrics),
+            config.strict_region,
+        ));
+        tasks.spawn(listener::serve(
+            api,
+            TlsAcceptor::from(api_tls),
+            CLIENTS,
+            stopped.clone(),
+            move |_peer, request| {
+                let front = Arc::clone(&front);
+                async move { front.handle(request).await }
+            },
+        ));
+        let gateway = Arc::new(Gateway::new(Arc::clone(&context), Arc::clone(&metrics)));
+        tasks.spawn(listener::serve(
+            device,
+            TlsAcceptor::from(device_tls),
+            DEVICES,
+            stopped.clone(),
+            move |peer, request| {
+                let gateway = Arc::clone(&gateway);
+                async move { gateway.handle(&peer, request).await }
+            },
+        ));
+        tasks.spawn(metrics::serve(admin, metrics, stopped.clone()));
+        tasks.spawn(renew(context, certificate, stopped));
+        tracing::info!(%api_addr, %device_addr, %admin_addr, "the control plane serves");
+        Ok(Self {
+            api_addr,
+            device_addr,
+            admin_addr,
+            shutdown,
+            tasks,
+        })
+    }
+
+    /// Takes no more requests, waits a little for those that are open, and ends.
+    pub async fn stop(mut self) {
+        self.shutdown.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// The URL under which a listener is reached.
+fn url(config: &ServerConfig, address: SocketAddr) -> String {
+    let host = match &config.advertise {
+        Some(host) => match host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
+            _ => host.clone(),
+        },
+        None => match address.ip() {
+            ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            IpAddr::V6(v6) => format!("[{v6}]"),
+            IpAddr::V4(v4) => v4.to_string(),
+        },
+    };
+    format!("https://{host}:{}", address.port())
+}
+
+/// What the server's certificate is for.
+fn names(config: &ServerConfig, listening: &[SocketAddr]) -> (Vec<String>, Vec<IpAddr>) {
+    let mut names = vec!["localhost".to_owned()];
+    let mut addresses = vec![
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::from([0u16, 0, 0, 0, 0, 0, 0, 1]),
+    ];
+    addresses.extend(
+        listening
+            .iter()
+            .map(SocketAddr::ip)
+            .filter(|ip| !ip.is_unspecified()),
+    );
+    if let Some(host) = &config.advertise {
+        match host.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => names.push(host.clone()),
+        }
+    }
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let hostname = hostname.trim();
+    let proper = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    if !hostname.is_empty() && hostname.chars().all(proper) {
+        names.push(hostname.to_owned());
+    }
+    names.sort();
+    names.dedup();
+    addresses.sort();
+    addresses.dedup();
+    (names, addresses)
+}
+
+/// Replaces the TLS certificate when a third of its life is left.
+async fn renew(
+    context: Arc<Context>,
+    certificate: Arc<ServerCertificate>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(ServerCertificate::renew_after()) => {}
+            () = told(&mut shutdown) => return,
+        }
+        match certificate.renew(&context.enrollment.authorities().server) {
+            Ok(()) => tracing::info!("renewed the TLS certificate"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    "could not renew the TLS certificate; restart the server"
+                );
+            }
+        }
+    }
+}
