@@ -271,7 +271,7 @@ mod tests {
             Err(DecodeError::Shape(_))
         ));
         let larger = RingLayout {
-            width: 33,
+            width: 64,
             ..ring.layout()
         };
         assert!(matches!(
