@@ -252,14 +252,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A choice that must be there; the placeholder is the first value.
+    /// A choice that must be there; `None` leaves a fault.
     pub(crate) fn needed_choice<E: WireEnum>(
         &mut self,
         from: &Members<'a>,
         name: &str,
     ) -> Option<E> {
         self.need(from, name);
-        self.choice(from, name).or_else(|| E::ALL.first().copied())
+        self.choice(from, name)
     }
 
     pub(crate) fn object(&mut self, from: &Members<'a>, name: &str) -> Option<Members<'a>> {

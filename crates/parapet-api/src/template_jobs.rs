@@ -153,9 +153,10 @@ impl JobResourceTags {
         entries
             .iter()
             .filter_map(|entry| {
-                let resource_type = reader.needed_choice(entry, "ResourceType")?;
+                let resource_type = reader.needed_choice(entry, "ResourceType");
                 reader.need(entry, "Tags");
                 let tags = reader.tags(entry, "Tags").unwrap_or_default();
+                let resource_type = resource_type?;
                 Some(Self {
                     resource_type,
                     tags,

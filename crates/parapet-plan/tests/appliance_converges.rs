@@ -374,7 +374,7 @@ fn an_instance_too_large_for_the_memory_does_not_drive_out_one_that_runs() {
     let mut observed = settled(&document(vec![one()]));
     // One camera with one consumer: 3 + 4 slots.
     observed.capacity = Capacity {
-        ring_bytes: 7 * parapet_plan::plan::FRAME_BYTES,
+        ring_bytes: 7 * plan::FRAME_BYTES,
         hold: 4,
     };
     let desired = document(vec![two(), one()]);
@@ -465,7 +465,7 @@ fn observed() -> impl Strategy<Value = Observed> {
     });
     let assets = prop::collection::btree_map(keys, asset_state(), 0..8);
     let capacity = (5_u64..60).prop_map(|slots| Capacity {
-        ring_bytes: slots * parapet_plan::plan::FRAME_BYTES,
+        ring_bytes: slots * plan::FRAME_BYTES,
         hold: 4,
     });
     let states = prop::collection::vec(part_state(), 8);
