@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::io::{PipeReader, Read};
+use std::io::{ErrorKind, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context;
 use parapet_sandbox::bare::{self, Bare};
-use parapet_sandbox::channel::{Channel, Packet};
+use parapet_sandbox::channel::{Channel, ChannelError, Packet};
 use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Signal, Worker};
 use parapet_sandbox::root::open_below;
 use parapet_sandbox::spawn::{
@@ -454,9 +454,12 @@ impl<'a> Requests<'a> {
 
     fn tell(&self, event: &LaunchEvent) -> anyhow::Result<()> {
         match self.channel.send(event, &[], &[]) {
-            // The agent has ended, which the next read sees.
-            Err(parapet_sandbox::channel::ChannelError::Socket(error))
-                if error.kind() == std::io::ErrorKind::BrokenPipe =>
+            // The agent has ended, perhaps with events unread; the next read sees it.
+            Err(ChannelError::Socket(error))
+                if matches!(
+                    error.kind(),
+                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                ) =>
             {
                 Ok(())
             }

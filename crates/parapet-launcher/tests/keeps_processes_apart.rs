@@ -522,10 +522,14 @@ fn the_launcher_ends_with_the_agents_end_of_the_channel() {
         let (_, init, output) = host.application(&["sleep", "1000"]);
         drop(host.channel.take());
         let begin = Instant::now();
-        while host.child.try_wait().unwrap().is_none() {
+        let status = loop {
+            if let Some(status) = host.child.try_wait().unwrap() {
+                break status;
+            }
             assert!(begin.elapsed() < LIMIT, "the launcher outlives the agent");
             std::thread::yield_now();
-        }
+        };
+        assert!(status.success(), "{status}");
         wait_gone(init);
         text(output);
     });
