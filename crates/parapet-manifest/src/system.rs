@@ -78,19 +78,16 @@ pub fn lookup(include: &PackageInclude) -> Option<RegisteredPackage> {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::digest;
+
     use super::*;
 
     #[test]
     fn the_patch_of_a_system_package_is_its_hash() {
         for package in PACKAGES {
-            let digest =
-                aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, package.json.as_bytes());
-            let hex: String = digest
-                .as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            assert_eq!(package.patch, hex, "{}", package.name);
+            let digest = digest::digest(&digest::SHA256, package.json.as_bytes());
+            let hex = format!("{digest:?}").to_ascii_lowercase();
+            assert!(hex.contains(package.patch), "{}: {hex}", package.name);
         }
     }
 

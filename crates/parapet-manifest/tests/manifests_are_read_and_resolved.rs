@@ -3,6 +3,9 @@
 
 #![expect(clippy::expect_used, reason = "a test ends at its first surprise")]
 
+use std::fs;
+use std::path::Path;
+
 use parapet_manifest::{
     Deployment, Descriptor, Graph, InputSource, Launch, Literal, ManifestError, NodeKind, NodePort,
     Overrides, PackageInclude, PackageManifest, RegisteredPackage, Requirement, includes, resolve,
@@ -879,6 +882,38 @@ fn a_descriptor_that_breaks_a_rule_is_refused() {
         check(&runtime(r#""entry":{"path":"bash","name":"/run.sh"}"#)),
         Ok(())
     );
+}
+
+/// Every manifest below a directory, told apart by its file name.
+fn read_manifests(directory: &Path, read: &mut usize) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            read_manifests(&path, read);
+            continue;
+        }
+        let outcome = match path.file_name().and_then(|name| name.to_str()) {
+            Some("graph.json") => Graph::parse(&text(&path)).map(drop),
+            Some("override.json") => Overrides::parse(&text(&path)).map(drop),
+            Some("package.json") => PackageManifest::parse(&text(&path)).map(drop),
+            Some("descriptor.json") => Descriptor::parse(&text(&path)).map(drop),
+            _ => continue,
+        };
+        assert_eq!(outcome, Ok(()), "{}", path.display());
+        *read += 1;
+    }
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).expect("a readable file")
+}
+
+#[test]
+fn the_samples_of_this_repository_are_read() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut read = 0;
+    read_manifests(&examples, &mut read);
+    assert!(read >= 8, "{read} manifests found");
 }
 
 /// JSON values that look like manifests: their member names and some of their words.
