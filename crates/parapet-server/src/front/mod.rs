@@ -289,7 +289,7 @@ fn service_hint<'a>(head: &RequestHead<'a>) -> &'a str {
         .and_then(|text| text.split("Credential=").nth(1))
         .and_then(|credential| credential.split('/').nth(3))
         .unwrap_or_else(|| {
-            if head.query.contains("X-Amz-Algorithm") {
+            if head.query.contains("X-Amz-Algorithm") || head.query.contains("AWSAccessKeyId") {
                 "s3"
             } else {
                 ""

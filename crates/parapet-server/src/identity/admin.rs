@@ -120,10 +120,11 @@ pub async fn write_files(
         })?;
     let file = |name: &str| directory.join(name).display().to_string();
     let (ca, url, region) = (file("ca.pem"), endpoint.url, &scope.region);
-    // Path style: a bucket name in front of the host would need DNS and another certificate.
+    // Path style: a bucket name in front of the host would need DNS and another certificate. The
+    // signature's version: botocore presigns with SigV2 in the older regions, us-west-2 among them.
     let profile = format!(
         "[default]\nregion = {region}\nendpoint_url = {url}\nca_bundle = {ca}\noutput = json\n\
-         s3 =\n    addressing_style = path\n"
+         s3 =\n    addressing_style = path\n    signature_version = s3v4\n"
     );
     let exports = [
         ("AWS_SHARED_CREDENTIALS_FILE", file("credentials")),
