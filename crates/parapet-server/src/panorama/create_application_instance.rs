@@ -55,7 +55,7 @@ pub(super) async fn call(
                 tx,
                 &scope,
                 &quotas,
-                new_id,
+                &new_id,
                 request,
                 &graph,
                 overrides.as_ref(),
@@ -73,7 +73,7 @@ fn create(
     tx: &Tx<'_>,
     scope: &Scope,
     quotas: &Quotas,
-    id: String,
+    id: &str,
     request: CreateApplicationInstanceRequest,
     graph: &Graph,
     overrides: Option<&Overrides>,
@@ -109,7 +109,7 @@ fn create(
         .collect();
     let stored = StoredDeployment::new(deployment, assets);
     let instance = Instance {
-        id: id.clone(),
+        id: id.to_owned(),
         name: request.name,
         description: request.description,
         device: device.id.clone(),
@@ -133,7 +133,7 @@ fn create(
         instances::want_removed(tx, scope, old, now)?;
     }
     let generation = plan::replan(tx, scope, &device.id, now)?;
-    instances::set_generation(tx, scope, &id, generation)?;
+    instances::set_generation(tx, scope, id, generation)?;
     if let Some(old) = &replaced {
         instances::set_generation(tx, scope, old, generation)?;
     }

@@ -144,17 +144,16 @@ fn make_camera(
             source,
         })?;
     let url = parameters.get("StreamUrl").cloned().unwrap_or_default();
-    let package = match packages::get(tx, scope, PackageKey::Name(name))? {
-        Some(package) => package,
-        None => {
-            let package = Package {
-                id: new_package_id,
-                name: name.clone(),
-                created: now,
-            };
-            packages::insert(tx, scope, &package)?;
-            package
-        }
+    let package = if let Some(package) = packages::get(tx, scope, PackageKey::Name(name))? {
+        package
+    } else {
+        let package = Package {
+            id: new_package_id,
+            name: name.clone(),
+            created: now,
+        };
+        packages::insert(tx, scope, &package)?;
+        package
     };
     let registered = versions::of_package(tx, scope, &package.id)?;
     if registered.iter().any(|patch| patch.key.version == *version) {

@@ -2,7 +2,7 @@
 
 use parapet_api::{
     ApplicationInstance, ListApplicationInstancesRequest, ListApplicationInstancesResponse,
-    Operation, ResourceType, Tags, WireEnum as _,
+    Operation, ResourceType, Tags, WireEnum,
 };
 
 use crate::fleet::instance::InstanceStanding;
@@ -24,7 +24,7 @@ pub(super) async fn call(
     call.authorize(operation.action(), "*")?;
     let filter = (
         &request.device_id,
-        request.status_filter.map(|f| f.as_str()),
+        request.status_filter.map(WireEnum::as_str),
     );
     let token = request.next_token.as_deref();
     let paging = call.paging(operation, &filter, request.max_results, token)?;

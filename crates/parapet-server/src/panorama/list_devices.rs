@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use parapet_api::{
     Device as DeviceItem, DeviceAggregatedStatus, DeviceBrand, DeviceType, ListDevicesRequest,
-    ListDevicesResponse, ListDevicesSortBy, Operation, SortOrder, Tags, WireEnum as _,
+    ListDevicesResponse, ListDevicesSortBy, Operation, SortOrder, Tags, WireEnum,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,9 @@ pub(super) async fn call(
     });
     let filter = Filter {
         name: request.name_filter.as_deref(),
-        status: request.device_aggregated_status_filter.map(|s| s.as_str()),
+        status: request
+            .device_aggregated_status_filter
+            .map(WireEnum::as_str),
         sort_by: sort_by.as_str(),
         order: order.as_str(),
     };

@@ -61,23 +61,22 @@ pub(super) async fn call(
 /// of its package where only one node is of that package.
 fn camera_node<'n>(nodes: &'n [InstanceNode], signal: &NodeSignal) -> Result<&'n str, String> {
     let wanted = signal.node_instance_id.as_str();
-    let node = match nodes.iter().find(|node| node.node == wanted) {
-        Some(node) => node,
-        None => {
-            let mut of_package = nodes.iter().filter(|node| node.package_name == wanted);
-            match (of_package.next(), of_package.next()) {
-                (Some(node), None) => node,
-                (Some(_), Some(_)) => {
-                    return Err(format!(
-                        "{wanted:?} is a package with several nodes; give a node's name"
-                    ));
-                }
-                (None, _) => {
-                    return Err(format!(
-                        "the instance has no node {wanted:?}; \
-                         ListApplicationInstanceNodeInstances names them"
-                    ));
-                }
+    let node = if let Some(node) = nodes.iter().find(|node| node.node == wanted) {
+        node
+    } else {
+        let mut of_package = nodes.iter().filter(|node| node.package_name == wanted);
+        match (of_package.next(), of_package.next()) {
+            (Some(node), None) => node,
+            (Some(_), Some(_)) => {
+                return Err(format!(
+                    "{wanted:?} is a package with several nodes; give a node's name"
+                ));
+            }
+            (None, _) => {
+                return Err(format!(
+                    "the instance has no node {wanted:?}; ListApplicationInstanceNodeInstances \
+                     names them"
+                ));
             }
         }
     };

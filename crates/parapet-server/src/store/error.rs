@@ -5,7 +5,7 @@ use thiserror::Error;
 /// Why a read or a write failed. None of these is the caller's fault.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// SQLite refused or failed.
+    /// `SQLite` refused or failed.
     #[error("run a statement on the database")]
     Sqlite(#[from] rusqlite::Error),
     /// The commit failed after the work was done; nothing of it is kept.

@@ -1,4 +1,4 @@
-//! The durable state of the control plane: one SQLite file, all SQL of the server.
+//! The durable state of the control plane: one `SQLite` file, all SQL of the server.
 //!
 //! Owns the schema, the one writer thread and the pool of readers. Callers hand in closures:
 //! [`Store::write`] runs one inside a transaction that is on disk before the answer comes back,

@@ -43,9 +43,8 @@ impl NodeFilter {
     /// Whether a node that is in no table passes; such a node has one patch only.
     #[must_use]
     pub fn admits(&self, category: &str, package_name: &str, version: &str, patch: &str) -> bool {
-        let fits = |wanted: &Option<String>, is: &str| {
-            wanted.as_deref().is_none_or(|wanted| wanted == is)
-        };
+        let fits =
+            |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
         fits(&self.category, category)
             && fits(&self.package_name, package_name)
             && fits(&self.version, version)

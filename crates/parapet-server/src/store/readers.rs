@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::error::StoreError;
 
-/// Reads at the same time. SQLite readers never block each other or the writer; more connections
+/// Reads at the same time. `SQLite` readers never block each other or the writer; more connections
 /// than cores only cost memory.
 const CONNECTIONS: usize = 8;
 

@@ -43,8 +43,8 @@ impl Bench {
     }
 }
 
-fn pair(username: &str, password: &str) -> Option<(String, String)> {
-    Some((username.to_owned(), password.to_owned()))
+fn pair(username: &str, password: &str) -> (String, String) {
+    (username.to_owned(), password.to_owned())
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn a_cameras_credentials_are_wrapped_and_never_shown() {
             "Username": "SAVED_AS_SECRET", "Password": "SAVED_AS_SECRET" })
     );
     let (_, credentials) = bench.settings("north").await;
-    assert_eq!(credentials, pair("viewer", "hunter2"));
+    assert_eq!(credentials, Some(pair("viewer", "hunter2")));
 
     let nodes = bench.get("/nodes?category=MEDIA_SOURCE").await.ok();
     let node = bench
@@ -72,7 +72,7 @@ async fn a_cameras_credentials_are_wrapped_and_never_shown() {
         .ok();
     assert!(!node.to_string().contains("hunter2") && !node.to_string().contains("viewer"));
     // The file itself, with its journal, holds the password nowhere.
-    let data = bench._data.path().join("data");
+    let data = bench.data.path().join("data");
     for entry in std::fs::read_dir(data)
         .expect("the data directory")
         .flatten()
@@ -139,7 +139,10 @@ async fn a_second_camera_of_a_name_fails_and_says_so() {
     assert_eq!(job["Status"], "FAILED");
     assert!(text(&job["StatusMessage"]).contains("north"));
     // The first one is as it was, and the second one's secret is gone.
-    assert_eq!(bench.settings("north").await.1, pair("viewer", "hunter2"));
+    assert_eq!(
+        bench.settings("north").await.1,
+        Some(pair("viewer", "hunter2"))
+    );
     let (scope, store) = (bench.ctx.scope.clone(), bench.ctx.store.clone());
     let count: i64 = store
         .read::<_, StoreError, _>(move |c| {
@@ -202,7 +205,7 @@ async fn a_camera_is_changed_in_place() {
         .await
         .expect("changed");
     let (camera, credentials) = bench.settings("north").await;
-    assert_eq!(credentials, pair("viewer", "newer"));
+    assert_eq!(credentials, Some(pair("viewer", "newer")));
     let second = camera.secret.expect("a secret");
     assert_eq!((second.id.as_str(), second.version), (first.id.as_str(), 2));
 
@@ -212,7 +215,7 @@ async fn a_camera_is_changed_in_place() {
         .expect("changed");
     let (camera, credentials) = bench.settings("north").await;
     assert_eq!(camera.url, "rtsp://10.0.0.31/s1");
-    assert_eq!(credentials, pair("viewer", "newer"));
+    assert_eq!(credentials, Some(pair("viewer", "newer")));
 
     let none = json!({ "username": "", "password": "" });
     bench.change("north", none).await.expect("changed");
@@ -251,7 +254,7 @@ async fn a_camera_package_written_by_hand_works_too() {
     bench.package("hand", &manifest, &BTreeMap::new()).await;
     let (camera, credentials) = bench.settings("hand").await;
     assert_eq!(camera.url, "rtsp://10.0.0.9/x");
-    assert_eq!(credentials, pair("viewer", "hunter2"));
+    assert_eq!(credentials, Some(pair("viewer", "hunter2")));
     let nodes = bench.get("/nodes").await.ok();
     let node = bench
         .get(&format!("/nodes/{}", text(&nodes["Nodes"][0]["NodeId"])))

@@ -27,7 +27,7 @@ const ACCOUNT: &str = "123456789012";
 struct Bench {
     ctx: Arc<Context>,
     admin: Caller,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 /// An answer.
@@ -83,7 +83,7 @@ impl Bench {
         Self {
             ctx: Arc::new(ctx),
             admin: caller(&[Policy::ADMINISTRATOR]),
-            _data: data,
+            data,
         }
     }
 
