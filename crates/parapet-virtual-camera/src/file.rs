@@ -1,7 +1,7 @@
 //! A clip from a file, as it is: its own pictures, order and times; nothing is encoded again.
 //!
-//! libavformat takes the container apart; its raw muxer turns each packet into a byte stream, with
-//! the parameter sets of the container before each picture to start from.
+//! libavformat takes the container apart. Parameter sets that the container keeps apart from the
+//! pictures are put before each picture to start from, as cameras send them.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use ffmpeg_next::format::context::StreamIo;
-use ffmpeg_next::{Error as AvError, Packet, Rational, codec, format, media};
+use ffmpeg_next::{Error as AvError, Packet, Rational, codec, format, media, packet};
 
 use crate::units::{AccessUnit, ParameterSets};
 
@@ -39,8 +39,8 @@ pub enum ClipError {
         /// Which file.
         path: PathBuf,
     },
-    /// A packet cannot be made a byte stream.
-    #[error("take {path} apart")]
+    /// The container's parameter sets cannot be had.
+    #[error("find the parameter sets of {path}")]
     Packet {
         /// Which file.
         path: PathBuf,
@@ -104,25 +104,42 @@ impl Clip {
             path: path.clone(),
             source,
         };
-        let mut shown = Vec::new();
+        let mut packets = Vec::new();
         for (_, packet) in input
             .packets()
             .filter(|(stream, _)| stream.index() == number)
         {
-            let bytes = byte_stream(&packet, &parameters).map_err(broken)?;
-            let unit = AccessUnit::from_bytes(&bytes);
             let time = packet
                 .pts()
                 .ok_or_else(|| ClipError::NoTime { path: path.clone() })?;
-            shown.push((unit, micros(time, base), micros(packet.duration(), base)));
+            let bytes = Bytes::copy_from_slice(packet.data().unwrap_or_default());
+            packets.push((bytes, micros(time, base), micros(packet.duration(), base)));
         }
+        let lengths = length_bytes(&packets);
+        let mut shown: Vec<(AccessUnit, i64, i64)> = packets
+            .into_iter()
+            .map(|(bytes, time, lasts)| {
+                let prefixed = lengths.and_then(|size| AccessUnit::from_prefixed(&bytes, size));
+                let unit = prefixed.unwrap_or_else(|| AccessUnit::from_bytes(&bytes));
+                (unit, time, lasts)
+            })
+            .collect();
         // What comes before the first picture to start from cannot be decoded by anybody.
         let start = shown
             .iter()
             .position(|(unit, ..)| unit.is_key)
             .ok_or_else(not_h264)?;
-        let shown = shown.split_off(start);
-        let parameter_sets = shown[0].0.parameter_sets().ok_or_else(not_h264)?;
+        shown.drain(..start);
+        let parameter_sets = match (shown[0].0.parameter_sets(), lengths) {
+            (Some(sets), _) => sets,
+            (None, Some(size)) => container_sets(&parameters, size)
+                .map_err(broken)?
+                .ok_or_else(not_h264)?,
+            (None, None) => return Err(not_h264()),
+        };
+        for (unit, ..) in &mut shown {
+            unit.complete(&parameter_sets);
+        }
         let first = shown
             .iter()
             .map(|(_, time, _)| *time)
@@ -160,23 +177,41 @@ fn micros(ticks: i64, base: Rational) -> i64 {
     i64::try_from(scaled).unwrap_or_default()
 }
 
-/// One packet through a raw muxer of its own.
-fn byte_stream(packet: &Packet, parameters: &codec::Parameters) -> Result<Bytes, AvError> {
+/// How many bytes give the length of a NAL unit; `None` in a byte stream with start codes. Told by
+/// what adds up in every packet: a length of 256 to 511 looks like a start code.
+fn length_bytes(packets: &[(Bytes, i64, i64)]) -> Option<usize> {
+    [4, 2, 1, 3].into_iter().find(|size| {
+        packets
+            .iter()
+            .all(|(bytes, ..)| AccessUnit::from_prefixed(bytes, *size).is_some())
+    })
+}
+
+/// The parameter sets that the container keeps apart from the pictures. libavformat's raw muxer
+/// puts them before a picture to start from; it is given the shortest one there is.
+fn container_sets(
+    parameters: &codec::Parameters,
+    length_bytes: usize,
+) -> Result<Option<ParameterSets>, AvError> {
+    const KEY_SLICE: [u8; 2] = [0x65, 0x88];
+    let mut picture = vec![0; length_bytes];
+    picture[length_bytes - 1] = KEY_SLICE.len() as u8;
+    picture.extend_from_slice(&KEY_SLICE);
     let sink = Sink::default();
     let io = StreamIo::from_write(sink.clone())?;
     let mut output = format::output_to_stream(io, None, Some("h264"))?;
-    {
-        let mut stream = output.add_stream(codec::Id::None)?;
-        stream.set_parameters(parameters.clone());
-    }
+    output
+        .add_stream(codec::Id::None)?
+        .set_parameters(parameters.clone());
     output.write_header()?;
-    let mut packet = packet.clone();
-    packet.set_stream(0);
+    let mut packet = Packet::copy(&picture);
+    packet.set_flags(packet::Flags::KEY);
     packet.write(&mut output)?;
     output.write_trailer()?;
     drop(output);
     let mut bytes = sink.0.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(Bytes::from(std::mem::take(&mut *bytes)))
+    let stream = Bytes::from(std::mem::take(&mut *bytes));
+    Ok(AccessUnit::from_bytes(&stream).parameter_sets())
 }
 
 /// What a muxer writes into.

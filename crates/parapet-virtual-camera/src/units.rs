@@ -39,6 +39,34 @@ impl AccessUnit {
         Self { nals, is_key }
     }
 
+    /// One picture whose NAL units have their lengths before them, in so many bytes (ISO/IEC
+    /// 14496-15); `None` when the lengths do not add up.
+    pub(crate) fn from_prefixed(stream: &Bytes, length_bytes: usize) -> Option<Self> {
+        let mut nals = Vec::new();
+        let mut rest = stream.clone();
+        while !rest.is_empty() {
+            let prefix = rest.get(..length_bytes)?;
+            let length = prefix
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            let end = length_bytes + length;
+            if length == 0 || rest.len() < end {
+                return None;
+            }
+            nals.push(rest.slice(length_bytes..end));
+            rest = rest.slice(end..);
+        }
+        let is_key = nals.iter().any(|nal| kind(nal) == TYPE_KEY_SLICE);
+        Some(Self { nals, is_key })
+    }
+
+    /// Puts parameter sets before a picture to start from that has none of its own.
+    pub(crate) fn complete(&mut self, sets: &ParameterSets) {
+        if self.is_key && self.parameter_sets().is_none() {
+            self.nals.splice(0..0, [sets.sps.clone(), sets.pps.clone()]);
+        }
+    }
+
     /// The parameter sets that it carries.
     pub(crate) fn parameter_sets(&self) -> Option<ParameterSets> {
         let find = |wanted| {
@@ -122,6 +150,37 @@ mod tests {
         assert_eq!(unit.nals, expected);
         assert!(unit.is_key);
         assert_eq!(unit.parameter_sets().unwrap().pps, expected[1]);
+    }
+
+    #[test]
+    fn lengths_that_look_like_a_start_code_are_lengths() {
+        // 0x1ef bytes: the prefix 00 00 01 ef looks like the start code of a NAL unit.
+        let nal: Vec<u8> = [0x65]
+            .into_iter()
+            .chain((1..0x1ef).map(|i| i as u8))
+            .collect();
+        let stream: Bytes = [&[0, 0, 1, 0xef][..], &nal, &[0, 0, 0, 2, 0x41, 7]]
+            .concat()
+            .into();
+        let mut unit = AccessUnit::from_prefixed(&stream, 4).unwrap();
+        assert_eq!(unit.nals, [&nal[..], &[0x41, 7]]);
+        assert_eq!(AccessUnit::from_prefixed(&stream, 2), None);
+        assert_eq!(
+            AccessUnit::from_prefixed(&stream.slice(..stream.len() - 1), 4),
+            None
+        );
+        let (sps, pps) = (
+            Bytes::from_static(&[0x67, 1, 2, 3]),
+            Bytes::from_static(&[0x68, 1, 2, 3]),
+        );
+        let sets = ParameterSets { sps, pps };
+        unit.complete(&sets);
+        assert_eq!(
+            (unit.nals.len(), unit.parameter_sets()),
+            (4, Some(sets.clone()))
+        );
+        unit.complete(&sets);
+        assert_eq!(unit.nals.len(), 4, "once is enough");
     }
 
     #[test]

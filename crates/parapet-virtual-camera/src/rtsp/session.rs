@@ -89,7 +89,7 @@ impl Session {
         let mut heard = Instant::now();
         loop {
             let wake = self.put_due();
-            if self.flush().await? == Flow::End {
+            if self.send_due().await? == Flow::End {
                 return Ok(());
             }
             let wake = match self.stage {
@@ -102,8 +102,10 @@ impl Session {
                         return Ok(());
                     }
                     heard = Instant::now();
-                    if self.take_requests(&mut input) == Flow::End {
-                        self.flush().await?;
+                    let flow = self.take_requests(&mut input);
+                    // Answers leave before the next picture, and before a fault breaks it.
+                    self.flush().await?;
+                    if flow == Flow::End {
                         return Ok(());
                     }
                 }
@@ -160,8 +162,8 @@ impl Session {
         Instant::now() + Duration::from_micros(wake_us - now_us)
     }
 
-    /// Sends what waits. The faults that break a connection break it here.
-    async fn flush(&mut self) -> io::Result<Flow> {
+    /// Sends what is due. The faults that break a connection break it here.
+    async fn send_due(&mut self) -> io::Result<Flow> {
         let mut flow = Flow::On;
         if let Stage::Playing(playing) = &self.stage {
             match *self.camera.fault.borrow() {
@@ -171,17 +173,22 @@ impl Session {
                 }
                 Fault::Close(limit) if playing.count > limit => {
                     self.out.clear();
-                    return Ok(Flow::End);
+                    flow = Flow::End;
                 }
                 _ => {}
             }
         }
+        self.flush().await?;
+        Ok(flow)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
         if !self.out.is_empty() {
             let sent = timeout(WRITE_LIMIT, self.socket.write_all(&self.out)).await;
             sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             self.out.clear();
         }
-        Ok(flow)
+        Ok(())
     }
 
     fn take_requests(&mut self, input: &mut BytesMut) -> Flow {
