@@ -82,7 +82,11 @@ def main():
     parser.add_argument("--check", action="store_true", help="only say what would change")
     check = parser.parse_args().check
     files = build()
-    stale = [path for path, content in files.items() if not path.is_file() or path.read_bytes() != content]
+    stale = [
+        path
+        for path, content in files.items()
+        if not path.is_file() or path.read_bytes() != content
+    ]
     stale += [path for path in (HERE / "assets").glob("*") if path not in files]
     for path in stale:
         print(("differs: " if check else "writes: ") + str(path.relative_to(HERE)))

@@ -444,7 +444,7 @@ fn wrong_requests_are_answered_and_cost_nobody_else_a_picture() {
     let udp = "Transport: RTP/AVP;unicast;client_port=5000-5001\r\n";
     assert!(client.ask("SETUP", udp).starts_with("RTSP/1.0 461"));
     assert!(client.ask("RECORD", "").starts_with("RTSP/1.0 501"));
-    client.socket.write_all(&[0xff; 20_000]).unwrap();
+    client.socket.write_all(&vec![0xff; 20_000]).unwrap();
     let mut rest = Vec::new();
     // Closed with unread bytes, so the end may be a reset.
     let _ = client.socket.read_to_end(&mut rest);

@@ -3,8 +3,8 @@
 
     evaluate.py --camera target/debug/parapet-virtual-camera [--work DIR]
 
-Prints precision and recall at an overlap of one half and equal class, for each held-out scene and in
-all, as the demo counts them. Needs onnxruntime, numpy and ffmpeg.
+Prints precision and recall at an overlap of one half and equal class, for each held-out scene and
+in all, as the demo counts them. Needs onnxruntime, numpy and ffmpeg.
 """
 
 import argparse
@@ -33,12 +33,15 @@ SMALLEST_SIDE = 16
 def count(truth, found, size):
     """Matched, missed and false, of one picture: the surest report first, each object once."""
     asked = [
-        (row[3] - row[1]) * size[0] >= SMALLEST_SIDE and (row[4] - row[2]) * size[1] >= SMALLEST_SIDE
+        (row[3] - row[1]) * size[0] >= SMALLEST_SIDE
+        and (row[4] - row[2]) * size[1] >= SMALLEST_SIDE
         for row in truth
     ]
     free, matched, false = set(range(len(truth))), 0, 0
     for label, _, *box in sorted(found, key=lambda seen: -seen[1]):
-        rivals = [(overlap(truth[k][1:], box), k) for k in free if LABELS[int(truth[k][0])] == label]
+        rivals = [
+            (overlap(truth[k][1:], box), k) for k in free if LABELS[int(truth[k][0])] == label
+        ]
         best = max(rivals, default=(0.0, None))
         if best[0] >= SAME_OBJECT:
             free.discard(best[1])
@@ -91,7 +94,9 @@ def main():
         everything = [a + b for a, b in zip(everything, totals)]
         line = "seed {:5d} {}x{}: precision {:.3f} recall {:.3f} ({} objects), {:.1f} ms"
         objects = totals[0] + totals[1]
-        print(line.format(scene[0], *scene[1], *ratios(totals), objects, 1000 * seconds), flush=True)
+        print(
+            line.format(scene[0], *scene[1], *ratios(totals), objects, 1000 * seconds), flush=True
+        )
     print("all: precision {:.3f} recall {:.3f}".format(*ratios(everything)))
     return 0
 

@@ -103,9 +103,7 @@ def to_onnx(weights, path):
         kernel, bias = weights[name]
         kernel = constant(name + "_kernel", np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
         bias = constant(name + "_bias", bias)
-        return node(
-            "Conv", [x, kernel, bias], name, strides=[stride] * 2, pads=[size // 2] * 4
-        )
+        return node("Conv", [x, kernel, bias], name, strides=[stride] * 2, pads=[size // 2] * 4)
 
     def relu(x):
         return node("Relu", [x], x + "_relu")
@@ -132,7 +130,11 @@ def to_onnx(weights, path):
     node("Mul", [sure, peak], "heat_map")
     low, high = constant("low", np.float32(-6.0)), constant("high", np.float32(4.0))
     raw = node("Clip", [conv(all_seen, "edges"), low, high], "raw")
-    distances = node("Mul", [node("Exp", [raw], "grown"), constant("middling", np.float32(MIDDLING))], "distances")
+    distances = node(
+        "Mul",
+        [node("Exp", [raw], "grown"), constant("middling", np.float32(MIDDLING))],
+        "distances",
+    )
     rows, columns = GRID
     x = np.broadcast_to(((np.arange(columns) + 0.5) / columns)[None, :], GRID)
     y = np.broadcast_to(((np.arange(rows) + 0.5) / rows)[:, None], GRID)

@@ -66,7 +66,9 @@ def targets(boxes):
     y = ((np.arange(rows) + 0.5) / rows)[:, None]
     for kind, left, top, right, bottom in boxes:
         if kind < 0:
-            inside = (x >= left - 0.02) & (x <= right + 0.02) & (y >= top - 0.02) & (y <= bottom + 0.02)
+            inside = (
+                (x >= left - 0.02) & (x <= right + 0.02) & (y >= top - 0.02) & (y <= bottom + 0.02)
+            )
             judged[inside, int(kind) + 10] = 0.0
             continue
         # The middle of a cell, so that each object has exactly one place of heat 1.
@@ -114,10 +116,16 @@ def loss(weights, images, heat, judged, edges, weight):
     rows, columns = network.GRID
     x = ((jnp.arange(columns) + 0.5) / columns)[None, None, :]
     y = ((jnp.arange(rows) + 0.5) / rows)[None, :, None]
-    real = jnp.stack([x - edges[..., 0], y - edges[..., 1], edges[..., 2] - x, edges[..., 3] - y], -1)
+    real = jnp.stack(
+        [x - edges[..., 0], y - edges[..., 1], edges[..., 2] - x, edges[..., 3] - y], -1
+    )
     real = jnp.maximum(real, 1e-4)
-    width = jnp.minimum(real[..., 0], distances[..., 0]) + jnp.minimum(real[..., 2], distances[..., 2])
-    height = jnp.minimum(real[..., 1], distances[..., 1]) + jnp.minimum(real[..., 3], distances[..., 3])
+    width = jnp.minimum(real[..., 0], distances[..., 0]) + jnp.minimum(
+        real[..., 2], distances[..., 2]
+    )
+    height = jnp.minimum(real[..., 1], distances[..., 1]) + jnp.minimum(
+        real[..., 3], distances[..., 3]
+    )
     shared = width * height
 
     def area(d):
@@ -138,20 +146,26 @@ def step(weights, moments, count, rate, *lesson):
     second = jax.tree.map(lambda m, g: 0.99 * m + 0.01 * g**2, moments[1], gradient)
     fix = (1 - 0.9**count, 1 - 0.99**count)
     weights = jax.tree.map(
-        lambda w, m, v: w - rate * (m / fix[0]) / (jnp.sqrt(v / fix[1]) + 1e-7), weights, first, second
+        lambda w, m, v: w - rate * (m / fix[0]) / (jnp.sqrt(v / fix[1]) + 1e-7),
+        weights,
+        first,
+        second,
     )
     return weights, (first, second), value
 
 
 def train(images, boxes, minutes, out):
-    """Trains for a while; the rate rises at first and falls to nothing at the end."""
+    """Trains for so many minutes; the rate rises at first and falls to nothing at the end."""
     random = np.random.default_rng(SEED)
     weights = network.initial(SEED)
     moments = (jax.tree.map(np.zeros_like, weights), jax.tree.map(np.zeros_like, weights))
     begin, smooth, count, told = time.monotonic(), None, 0, 0.0
     ahead = ThreadPoolExecutor(1)
     following = ahead.submit(batch, images, boxes, random)
-    while (spent := (time.monotonic() - begin) / 60 / minutes) < 1:
+    while True:
+        spent = (time.monotonic() - begin) / 60 / minutes
+        if spent >= 1:
+            break
         count += 1
         rate = LEARNING_RATE * min(1.0, count / 50) * 0.5 * (1 + np.cos(np.pi * spent))
         lesson, following = following.result(), ahead.submit(batch, images, boxes, random)
@@ -168,7 +182,9 @@ def main():
     """Reads the arguments."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--camera", required=True, help="the program parapet-virtual-camera")
-    parser.add_argument("--work", type=Path, default=Path("target/model"), help="where pictures are kept")
+    parser.add_argument(
+        "--work", type=Path, default=Path("target/model"), help="where pictures are kept"
+    )
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--out", type=Path, default=HERE / "detector.onnx")
     arguments = parser.parse_args()
