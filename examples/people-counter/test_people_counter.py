@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tarfile
+import types
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,67 @@ def test_the_detector_sees_scenes_it_was_not_trained_on(tmp_path):
     precision, recall = evaluate.ratios(totals)
     assert sum(totals) > 300
     assert precision >= 0.95 and recall >= 0.9, (precision, recall)
+
+
+class Picture:
+    """A stand-in for panoramasdk.media that keeps what is drawn."""
+
+    def __init__(self, stream_id, is_cached):
+        self.stream_id, self.is_cached, self.time_stamp = stream_id, is_cached, (1700000000, 40000)
+        self.image, self.rects, self.labels = np.zeros((72, 128, 3), np.uint8), [], []
+
+    def add_rect(self, *sides):
+        self.rects.append(sides)
+
+    def add_label(self, *label):
+        self.labels.append(label)
+
+
+def test_the_application_reports_each_new_picture_once_and_survives_a_broken_one(
+    monkeypatch, tmp_path
+):
+    heat, edges = np.zeros((1, 3, 24, 40), np.float32), np.zeros((1, 4, 24, 40), np.float32)
+    heat[0, 0, 5, 5], edges[0, :, 5, 5] = 0.9, (0.1, 0.2, 0.3, 0.4)
+    answers = [(heat, edges), RuntimeError("the model broke"), (heat * 0, edges)]
+    rounds = [[Picture("gate", False), Picture("yard", True)], [Picture("gate", False)]]
+    rounds.append([Picture("yard", False)])
+    shown, pending = [], list(rounds)
+
+    class Node:
+        def __new__(cls, *_):
+            self = super().__new__(cls)
+
+            def get():
+                # What ends the application here is no Exception: it does not catch it.
+                return pending.pop(0) if pending else sys.exit(0)
+
+            port = types.SimpleNamespace
+            self.inputs = port(video_in=port(get=get), threshold=port(get=lambda: 0.5))
+            self.outputs = port(video_out=port(put=shown.append))
+            return self
+
+        def call(self, tensors, name):
+            assert name == "model_node" and tensors["data"].shape == (1, 3, 192, 320)
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    monkeypatch.setitem(sys.modules, "panoramasdk", types.SimpleNamespace(node=Node))
+    source = HERE / "packages/123456789012-PEOPLE_COUNTER_CODE-1.0/src/app.py"
+    text = source.read_text().replace("/opt/aws/panorama/logs", str(tmp_path))
+    with pytest.raises(SystemExit):
+        exec(compile(text, str(source), "exec"), {"__name__": "__main__"})
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [(e["type"], e["stream_id"], e["time_stamp"]) for e in events] == [
+        ("detections", "gate", [1700000000, 40000]),
+        ("detections", "yard", [1700000000, 40000]),
+    ]
+    sides = ("left", "top", "right", "bottom")
+    assert [events[0]["boxes"][0][s] for s in sides] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert (events[0]["boxes"][0]["label"], events[1]["boxes"]) == ("person", [])
+    assert shown == [rounds[0], rounds[2]] and len(rounds[0][0].rects) == 1
+    assert "the model broke" in (tmp_path / "app.log").read_text()
 
 
 def test_truth_becomes_rows_by_class():
