@@ -109,11 +109,6 @@ impl ServerConfig {
             path: path.to_owned(),
             source: Box::new(source),
         })?;
-        fn set<T>(target: &mut T, value: Option<T>) {
-            if let Some(value) = value {
-                *target = value;
-            }
-        }
         set(&mut self.listen, file.listen);
         set(&mut self.device_listen, file.device_listen);
         set(&mut self.admin_listen, file.admin_listen);
@@ -166,6 +161,13 @@ impl ServerConfig {
             );
         }
         Ok(())
+    }
+}
+
+/// Takes a value over where there is one.
+fn set<T>(target: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *target = value;
     }
 }
 

@@ -126,7 +126,7 @@ async fn read(context: &Arc<Context>, caller: &Caller) -> Result<Vec<u8>, StoreE
                 ),
                 None => None,
             };
-            device_view(context, device, document, now)
+            device_view(context, device, document.as_ref(), now)
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
     let overview = Overview {
@@ -147,7 +147,7 @@ async fn read(context: &Arc<Context>, caller: &Caller) -> Result<Vec<u8>, StoreE
 fn device_view(
     context: &Context,
     device: Device,
-    document: Option<DesiredDocument>,
+    document: Option<&DesiredDocument>,
     now: Micros,
 ) -> Result<DeviceView, StoreError> {
     let standing = Standing::of(&context.presence, &context.scope, &device, now)?;

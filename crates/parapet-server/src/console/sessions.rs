@@ -13,7 +13,7 @@ use parapet_auth::Caller;
 use crate::random;
 
 /// Life of a link that nobody opened.
-pub const LINK_LIFE: Duration = Duration::from_secs(60);
+pub const LINK_LIFE: Duration = Duration::from_mins(1);
 /// Life of a session.
 const SESSION_LIFE: Duration = Duration::from_hours(12);
 /// Links and sessions at a time; the oldest goes first.

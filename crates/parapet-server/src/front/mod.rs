@@ -278,7 +278,7 @@ fn head_of(parts: &http::request::Parts) -> Result<RequestHead<'_>, AuthError> {
 fn is_public(method: &Method, path: &str) -> bool {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let console = path == "/console" || path.starts_with("/console/");
-    (reads && matches!(path, "/" | "/healthz" | "/readyz")) || (reads && console)
+    reads && (console || matches!(path, "/" | "/healthz" | "/readyz"))
 }
 
 /// Which protocol a request that cannot be parsed most likely speaks.

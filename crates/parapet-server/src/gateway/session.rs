@@ -32,7 +32,7 @@ const HEADER_BYTES: usize = 4 * 1024;
 /// Between two pings.
 const PING: Duration = Duration::from_secs(20);
 /// Without any message (a pong is one) the device is gone.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// For a message to leave.
 const SEND: Duration = Duration::from_secs(10);
 

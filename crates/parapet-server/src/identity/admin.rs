@@ -32,9 +32,7 @@ pub async fn first_start(
     config: &ServerConfig,
     master: &MasterKey,
 ) -> Result<Scope, IdentityError> {
-    let found = store
-        .read(|connection| identities::first_account(connection))
-        .await?;
+    let found = store.read(identities::first_account).await?;
     if let Some(found) = found {
         if let Some(wanted) = config.account_id.clone().filter(|wanted| *wanted != found) {
             return Err(IdentityError::OtherAccount { wanted, found });
@@ -48,7 +46,7 @@ pub async fn first_start(
         Some(account) => account.clone(),
         None => random_account()?,
     };
-    let made = |source| IdentityError::Random(source);
+    let made = IdentityError::Random;
     let user = User {
         id: format!("AIDA{}", &random::base32::<16>().map_err(made)?[..17]),
         name: ADMIN.to_owned(),

@@ -21,10 +21,10 @@ use super::IdentityError;
 use crate::random;
 use crate::store::{self, Micros, Scope, Store};
 
-/// Life of an authority.
-const AUTHORITY_DAYS: u64 = 3650;
+/// Life of an authority: ten years.
+const AUTHORITY_LIFE: Duration = Duration::from_hours(3650 * 24);
 /// A leaf is valid from this long before it was made, for clocks that are slow.
-const BEFORE: Duration = Duration::from_secs(300);
+const BEFORE: Duration = Duration::from_mins(5);
 
 /// All three.
 pub struct Authorities {
@@ -229,8 +229,7 @@ fn certificate_of(kind: &str) -> Result<CertificateParams, IdentityError> {
     let now = Micros::now();
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + since_epoch(now) - BEFORE;
-    let life = Duration::from_secs(AUTHORITY_DAYS * 86_400);
-    params.not_after = epoch + since_epoch(now.after(life));
+    params.not_after = epoch + since_epoch(now.after(AUTHORITY_LIFE));
     Ok(params)
 }
 

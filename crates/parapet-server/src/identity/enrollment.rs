@@ -20,10 +20,10 @@ use crate::store::certificates::{self, ClaimRecord, DeviceCertificate};
 use crate::store::devices::{self, Device, Provisioning};
 use crate::store::{Micros, Scope, Store, StoreError};
 
-/// Life of a claim (`spec/api.md`, ProvisionDevice).
-const CLAIM_LIFE: Duration = Duration::from_secs(300);
+/// Life of a claim (`spec/api.md`, `ProvisionDevice`).
+const CLAIM_LIFE: Duration = Duration::from_mins(5);
 /// Life of a device certificate; agents renew from the first day on, so a week offline is no harm.
-const DEVICE_LIFE: Duration = Duration::from_secs(7 * 86_400);
+const DEVICE_LIFE: Duration = Duration::from_hours(7 * 24);
 
 /// `certificates-omni_NAME.zip`.
 pub type Archive = Vec<u8>;

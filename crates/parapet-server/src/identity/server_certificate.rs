@@ -14,7 +14,7 @@ use super::IdentityError;
 use super::authority::{Authority, Leaf};
 
 /// Life of a certificate; Mozilla's modern profile asks for 90 days at most.
-const LIFE: Duration = Duration::from_secs(90 * 86_400);
+const LIFE: Duration = Duration::from_hours(90 * 24);
 
 /// The certificate in use.
 pub struct ServerCertificate {

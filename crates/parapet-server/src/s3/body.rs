@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::checksum::Checksum;
 
 /// Longest pause between two pieces of a body.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// What is wrong with a body: S3's code and a text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -255,7 +255,12 @@ mod tests {
             checksums,
             slot.clone(),
         );
-        (body.collect().await.map(|all| all.to_bytes()), slot.take())
+        (
+            body.collect()
+                .await
+                .map(http_body_util::Collected::to_bytes),
+            slot.take(),
+        )
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 
 /// One checksum while it is computed.
 pub(super) enum Checksum {
-    Crc(crc_fast::Digest, usize),
+    Crc(Box<crc_fast::Digest>, usize),
     Sha(digest::Context),
 }
 
@@ -35,7 +35,7 @@ impl Checksum {
     }
 
     fn crc(algorithm: CrcAlgorithm, bytes: usize) -> Self {
-        Self::Crc(crc_fast::Digest::new(algorithm), bytes)
+        Self::Crc(Box::new(crc_fast::Digest::new(algorithm)), bytes)
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) {

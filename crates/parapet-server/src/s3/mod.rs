@@ -89,7 +89,7 @@ impl S3Front {
             .response(request_id);
         }
         let mut answer = match answer {
-            Ok(answer) => answer.map(|body| body.boxed_unsync()),
+            Ok(answer) => answer.map(s3s::Body::boxed_unsync),
             Err(error) => {
                 tracing::error!(request_id, ?error, "an S3 request failed");
                 Refusal {

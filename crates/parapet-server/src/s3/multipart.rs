@@ -140,13 +140,11 @@ impl Bucket {
             })
             .await
             .map_err(internal)?;
-        match stored {
-            Some(before) => self.remove(before),
-            None => {
-                self.remove(Some(file));
-                return Err(no_such_upload());
-            }
-        }
+        let Some(before) = stored else {
+            self.remove(Some(file));
+            return Err(no_such_upload());
+        };
+        self.remove(before);
         Ok(S3Response::new(UploadPartOutput {
             e_tag: Some(ETag::Strong(written.md5)),
             // Verified on their way in, or these headers would not have come so far.

@@ -1,25 +1,17 @@
-//! A device's life at the control plane, through the real doors: a signed `ProvisionDevice`, the
-//! archive, enrolment, the device protocol, the console's view of it, and deletion.
+//! A device's life at the control plane: a signed `ProvisionDevice`, the archive, enrolment, the
+//! device protocol, the console's view of it, and deletion.
 
 use std::io::{Cursor, Read as _};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
-use parapet_auth::sigv4::{SignRequest, sign};
 use parapet_device::enroll::{CertificateRequest, CertificateResponse, EnrollConfig};
-use parapet_server::{Server, ServerConfig};
+use parapet_server::Server;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::RootCertStore;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
-struct Plane {
-    server: Server,
-    data: tempfile::TempDir,
-}
+use crate::plane::{self, Plane, wait};
 
 /// The archive of `ProvisionDevice`.
 struct Archive {
@@ -29,93 +21,6 @@ struct Archive {
 }
 
 impl Plane {
-    async fn start() -> Self {
-        let data = tempfile::tempdir().expect("a directory");
-        let server = Server::start(config(data.path().to_owned()))
-            .await
-            .expect("a server");
-        Self { server, data }
-    }
-
-    fn file(&self, name: &str) -> String {
-        std::fs::read_to_string(self.data.path().join("admin").join(name)).expect(name)
-    }
-
-    fn tls(&self, identity: Option<(&str, &str)>) -> rustls::ClientConfig {
-        let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_slice(self.file("ca.pem").as_bytes()).expect("PEM");
-        roots.add(ca).expect("a CA");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots);
-        match identity {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => builder
-                .with_client_auth_cert(
-                    vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")],
-                    PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM"),
-                )
-                .expect("an identity"),
-        }
-    }
-
-    fn client(&self, identity: Option<(&str, &str)>) -> reqwest::Client {
-        reqwest::Client::builder()
-            .tls_backend_preconfigured(self.tls(identity))
-            .timeout(Duration::from_secs(20))
-            .build()
-            .expect("a client")
-    }
-
-    /// A signed call.
-    async fn call(&self, service: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let credentials = self.file("credentials");
-        let value = |name: &str| {
-            let line = credentials
-                .lines()
-                .find(|line| line.starts_with(name))
-                .expect(name);
-            line.split_once(" = ").expect("a value").1.to_owned()
-        };
-        let host = self.server.api_addr.to_string();
-        let body = body.to_string();
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("a clock");
-        let signed = sign(&SignRequest {
-            method,
-            target: path,
-            headers: &[("host", &host), ("content-type", "application/json")],
-            body: body.as_bytes(),
-            access_key: &value("aws_access_key_id"),
-            secret_key: &value("aws_secret_access_key"),
-            region: "us-west-2",
-            service,
-            now: since.as_secs(),
-        })
-        .expect("a signature");
-        let mut request = self
-            .client(None)
-            .request(
-                method.parse().expect("a method"),
-                format!("https://{host}{path}"),
-            )
-            .header("content-type", "application/json")
-            .body(body);
-        for (name, value) in signed {
-            request = request.header(name, value);
-        }
-        let answer = request.send().await.expect("an answer");
-        let status = answer.status().as_u16();
-        let text = answer.text().await.expect("a body");
-        (
-            status,
-            serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        )
-    }
-
     async fn provision(&self, name: &str) -> Archive {
         let (status, answer) = self
             .call("panorama", "POST", "/devices", &json!({ "Name": name }))
@@ -152,19 +57,6 @@ impl Archive {
             .await
             .expect("an answer")
     }
-}
-
-fn config(data: PathBuf) -> ServerConfig {
-    let mut config = ServerConfig::new(data);
-    for address in [
-        &mut config.listen,
-        &mut config.device_listen,
-        &mut config.admin_listen,
-    ] {
-        address.set_port(0);
-    }
-    config.master_key_in_data = true;
-    config
 }
 
 fn new_key() -> (KeyPair, CertificateRequest) {
@@ -434,7 +326,7 @@ async fn identity_and_devices_survive_a_restart() {
     let plane = Plane::start().await;
     let (config, certificate, key) = enrolled(&plane, "wall").await;
     let Plane { server, data } = plane;
-    let mut same = self::config(data.path().to_owned());
+    let mut same = plane::config(data.path().to_owned());
     same.device_listen = server.device_addr;
     let before = std::fs::read_to_string(data.path().join("admin/credentials")).expect("a file");
     server.stop().await;
@@ -469,16 +361,4 @@ async fn live_channel(
         .await
         .expect("a WebSocket");
     socket
-}
-
-/// Waits for a condition, 10 s at most.
-async fn wait<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while !condition().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "waited in vain until {what}"
-        );
-        tokio::task::yield_now().await;
-    }
 }

@@ -1,0 +1,152 @@
+//! A control plane of its own for each test, and a client that signs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parapet_auth::sigv4::{SignRequest, sign};
+use parapet_server::{Server, ServerConfig};
+use rustls::RootCertStore;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
+
+/// A running control plane; its directory goes with it.
+pub(crate) struct Plane {
+    pub(crate) server: Server,
+    pub(crate) data: tempfile::TempDir,
+}
+
+impl Plane {
+    pub(crate) async fn start() -> Self {
+        let data = tempfile::tempdir().expect("a directory");
+        let server = Server::start(config(data.path().to_owned()))
+            .await
+            .expect("a server");
+        Self { server, data }
+    }
+
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.data.path().join("admin").join(name)).expect(name)
+    }
+
+    pub(crate) fn tls(&self, identity: Option<(&str, &str)>) -> rustls::ClientConfig {
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_slice(self.file("ca.pem").as_bytes()).expect("PEM");
+        roots.add(ca).expect("a CA");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots);
+        match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => builder
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")],
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM"),
+                )
+                .expect("an identity"),
+        }
+    }
+
+    pub(crate) fn client(&self, identity: Option<(&str, &str)>) -> reqwest::Client {
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(self.tls(identity))
+            .timeout(Duration::from_secs(20))
+            .build()
+            .expect("a client")
+    }
+
+    /// A signed request that is not sent yet.
+    pub(crate) fn signed(
+        &self,
+        service: &str,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> reqwest::RequestBuilder {
+        let credentials = self.file("credentials");
+        let value = |name: &str| {
+            let line = credentials
+                .lines()
+                .find(|line| line.starts_with(name))
+                .expect(name);
+            line.split_once(" = ").expect("a value").1.to_owned()
+        };
+        let host = self.server.api_addr.to_string();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a clock");
+        let all = [headers, &[("host", host.as_str())]].concat();
+        let added = sign(&SignRequest {
+            method,
+            target,
+            headers: &all,
+            body,
+            access_key: &value("aws_access_key_id"),
+            secret_key: &value("aws_secret_access_key"),
+            region: "us-west-2",
+            service,
+            now: since.as_secs(),
+        })
+        .expect("a signature");
+        let method = method.parse().expect("a method");
+        let url = format!("https://{host}{target}");
+        let mut request = self.client(None).request(method, url).body(body.to_vec());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        for (name, value) in added {
+            request = request.header(name, value);
+        }
+        request
+    }
+
+    /// A signed call of a service that speaks JSON.
+    pub(crate) async fn call(
+        &self,
+        service: &str,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> (u16, Value) {
+        let headers = [("content-type", "application/json")];
+        let body = body.to_string();
+        let request = self.signed(service, method, path, &headers, body.as_bytes());
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
+    }
+}
+
+/// Free ports, and the master key beside the data.
+pub(crate) fn config(data: PathBuf) -> ServerConfig {
+    let mut config = ServerConfig::new(data);
+    for address in [
+        &mut config.listen,
+        &mut config.device_listen,
+        &mut config.admin_listen,
+    ] {
+        address.set_port(0);
+    }
+    config.master_key_in_data = true;
+    config
+}
+
+/// Waits for a condition, 10 s at most.
+pub(crate) async fn wait<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !condition().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "waited in vain until {what}"
+        );
+        tokio::task::yield_now().await;
+    }
+}
