@@ -24,7 +24,7 @@ pub const ACTION: &str = "parapet:UpdateCamera";
 
 /// What shall change; what is absent stays. No `Debug`: it holds a password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct CameraChange {
     /// Which version of the camera package; needed where there are several.
     #[serde(default)]
@@ -48,7 +48,7 @@ impl CameraChange {
             Failure::invalid(
                 "body",
                 format!(
-                    "is no JSON object with the texts url, username, password and version \
+                    "is no JSON object with the texts Url, Username, Password and Version \
                      (line {}, column {})",
                     error.line(),
                     error.column()
@@ -64,11 +64,11 @@ pub async fn call(call: &Call, name: &str, change: CameraChange) -> Result<(), F
     if change.url.is_none() && change.username.is_none() && change.password.is_none() {
         return Err(Failure::invalid(
             "body",
-            "changes nothing; give url, username or password",
+            "changes nothing; give Url, Username or Password",
         ));
     }
     if let Some(url) = &change.url {
-        camera::check_url("url", url)?;
+        camera::check_url("Url", url)?;
     }
     let credentials = if change.username.is_some() || change.password.is_some() {
         let old = match (&found.secret, wrapped) {

@@ -201,7 +201,7 @@ async fn a_camera_is_changed_in_place() {
     let first = bench.settings("north").await.0.secret.expect("a secret");
 
     bench
-        .change("north", json!({ "password": "newer" }))
+        .change("north", json!({ "Password": "newer" }))
         .await
         .expect("changed");
     let (camera, credentials) = bench.settings("north").await;
@@ -210,24 +210,24 @@ async fn a_camera_is_changed_in_place() {
     assert_eq!((second.id.as_str(), second.version), (first.id.as_str(), 2));
 
     bench
-        .change("north", json!({ "url": "rtsp://10.0.0.31/s1" }))
+        .change("north", json!({ "Url": "rtsp://10.0.0.31/s1" }))
         .await
         .expect("changed");
     let (camera, credentials) = bench.settings("north").await;
     assert_eq!(camera.url, "rtsp://10.0.0.31/s1");
     assert_eq!(credentials, Some(pair("viewer", "newer")));
 
-    let none = json!({ "username": "", "password": "" });
+    let none = json!({ "Username": "", "Password": "" });
     bench.change("north", none).await.expect("changed");
     assert_eq!(bench.settings("north").await.1, None);
 
     for (name, change) in [
-        ("nobody", json!({ "url": "rtsp://h/" })),
+        ("nobody", json!({ "Url": "rtsp://h/" })),
         ("north", json!({})),
-        ("north", json!({ "url": "http://h/" })),
+        ("north", json!({ "Url": "http://h/" })),
         ("north", json!({ "colour": "red" })),
-        ("north", json!({ "username": "a:b" })),
-        ("north", json!({ "version": "9.9", "url": "rtsp://h/" })),
+        ("north", json!({ "Username": "a:b" })),
+        ("north", json!({ "Version": "9.9", "Url": "rtsp://h/" })),
     ] {
         let refused = bench.change(name, change.clone()).await;
         assert!(
