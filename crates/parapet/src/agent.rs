@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     /// Where everything is kept: identity, ledger, assets, logs
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// The archive of ProvisionDevice, certificates-omni_NAME.zip, for the first start
+    /// The archive of `ProvisionDevice`, certificates-omni_NAME.zip, for the first start
     #[arg(long, value_name = "ZIP", conflicts_with = "desired")]
     enroll: Option<PathBuf>,
     /// Configuration (TOML)

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use parapet_auth::SecretKey;
-use parapet_auth::sigv4::{ToSign, sign};
+use parapet_auth::sigv4::{SignRequest, sign};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -29,7 +28,7 @@ pub(crate) struct Client {
     endpoint: url::Url,
     region: String,
     access_key: String,
-    secret_key: SecretKey,
+    secret_key: String,
     http: reqwest::Client,
     runtime: tokio::runtime::Runtime,
 }
@@ -72,7 +71,7 @@ impl Client {
             endpoint,
             region,
             access_key: key("aws_access_key_id")?,
-            secret_key: SecretKey::new(key("aws_secret_access_key")?),
+            secret_key: key("aws_secret_access_key")?,
             http: http_client(bundle.as_deref())?,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -94,21 +93,17 @@ impl Client {
             .duration_since(std::time::UNIX_EPOCH)
             .context("read the clock")?
             .as_secs();
-        let signed = sign(
-            &ToSign {
-                method,
-                path: url.path(),
-                query: "",
-                host: &host,
-                headers: &[("content-type", "application/json")],
-                body: &body,
-                service: "parapet",
-                region: &self.region,
-                now: now.cast_signed(),
-            },
-            &self.access_key,
-            &self.secret_key,
-        )
+        let signed = sign(&SignRequest {
+            method,
+            target: url.path(),
+            headers: &[("host", &host), ("content-type", "application/json")],
+            body: &body,
+            access_key: &self.access_key,
+            secret_key: &self.secret_key,
+            region: &self.region,
+            service: "parapet",
+            now,
+        })
         .context("sign the request")?;
         let method = reqwest::Method::from_bytes(method.as_bytes()).context("write the request")?;
         let mut request = self

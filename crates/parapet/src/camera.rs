@@ -19,7 +19,7 @@ pub(crate) enum Verb {
 pub(crate) struct Set {
     /// The camera: the name of its package
     name: String,
-    /// rtsp://host[:port]/path, without credentials
+    /// `rtsp://host[:port]/path`, without credentials
     #[arg(long)]
     url: Option<String>,
     /// User name

@@ -84,7 +84,7 @@ async fn stop() {
         // Without signals only the end of the process is left.
         (Err(error), _) | (_, Err(error)) => {
             tracing::warn!(%error, "failed to listen for signals");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Clips as they are, through the whole path into the sample that finds visits.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use super::deploy;
 use super::lines;
+use super::patience::Patience;
 use super::place::{Place, Settings};
 use super::processes::{Service, Supervisor};
 use super::score::Truth;
@@ -251,13 +252,12 @@ impl Running {
     }
 }
 
-/// Starts the virtual ones and waits until they can be opened.
+/// Starts the virtual ones.
 pub(crate) fn start(
     supervisor: &Supervisor,
     place: &Place,
     settings: &Settings,
     sources: Vec<Source>,
-    deadline: Instant,
 ) -> Result<Vec<Running>> {
     let mut all = Vec::new();
     for (source, port) in sources.into_iter().zip(&settings.camera_ports) {
@@ -323,34 +323,31 @@ pub(crate) fn start(
             lines: Some(receiver),
         });
     }
-    for camera in &mut all {
-        wait_listening(camera, place, deadline)?;
-    }
     Ok(all)
 }
 
-fn wait_listening(camera: &mut Running, place: &Place, deadline: Instant) -> Result<()> {
-    let Some(lines) = &camera.lines else {
-        return Ok(());
-    };
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Ok(line) = lines.recv_timeout(left) else {
-            bail!(
-                "camera {} does not start; its log is {}",
-                camera.name,
-                place
-                    .dir
-                    .join(format!("camera-{}.log", camera.name))
-                    .display()
-            );
-        };
-        if let Ok(Event::Listening { url, truth }) = serde_json::from_str(&line) {
-            camera.url = url;
-            camera.truth = truth;
-            return Ok(());
-        }
+/// Waits until all can be opened; a scene may have to be drawn first.
+pub(crate) fn wait_listening(
+    cameras: &mut [Running],
+    place: &Place,
+    patience: &Patience,
+) -> Result<()> {
+    for camera in cameras {
+        let Some(lines) = &camera.lines else { continue };
+        let log = place.dir.join(format!("camera-{}.log", camera.name));
+        let what = format!("camera {}; its log is {}", camera.name, log.display());
+        let (url, truth) = patience.wait(&what, || {
+            Ok(lines
+                .try_iter()
+                .find_map(|line| match serde_json::from_str(&line) {
+                    Ok(Event::Listening { url, truth }) => Some((url, truth)),
+                    _ => None,
+                }))
+        })?;
+        camera.url = url;
+        camera.truth = truth;
     }
+    Ok(())
 }
 
 #[cfg(test)]

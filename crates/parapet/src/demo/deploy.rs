@@ -6,19 +6,17 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::aws::{Aws, member};
-use super::place::write_private;
+use super::patience::Patience;
+use super::place::{Place, write_private};
 use super::project::{Package, Project, file_name};
 
 /// Name of the demo's appliance.
 const DEVICE_NAME: &str = "demo-appliance";
-/// Time between two looks at something that takes its time; the CLI itself takes most of a second.
-const POLL: Duration = Duration::from_millis(300);
 
 /// A camera to register.
 pub(crate) struct Camera {
@@ -31,16 +29,21 @@ pub(crate) struct Camera {
 }
 
 /// The account the credentials belong to, asked until the control plane answers.
-pub(crate) fn wait_for_account(aws: &Aws, deadline: Instant) -> Result<String> {
-    loop {
+pub(crate) fn wait_for_account(aws: &Aws, patience: &Patience) -> Result<String> {
+    let mut last = None;
+    let account = patience.wait("the control plane", || {
         match aws.json(&["sts", "get-caller-identity"]) {
-            Ok(identity) => return Ok(member(&identity, "Account")?.to_owned()),
-            Err(error) if Instant::now() > deadline => {
-                return Err(error).context("wait for the control plane");
+            Ok(identity) => Ok(Some(member(&identity, "Account")?.to_owned())),
+            Err(error) => {
+                last = Some(error);
+                Ok(None)
             }
-            Err(_) => std::thread::sleep(POLL),
         }
-    }
+    });
+    account.map_err(|error| match last {
+        Some(last) => error.context(last),
+        None => error,
+    })
 }
 
 /// The device record; with the enrolment archive when it has just been made.
@@ -81,15 +84,22 @@ pub(crate) fn device(aws: &Aws, archive: &Path, enrolled: bool) -> Result<Device
     })
 }
 
-/// Registers the cameras that are not registered yet and waits for them.
-pub(crate) fn cameras(aws: &Aws, cameras: &[Camera], deadline: Instant) -> Result<()> {
+/// Registers the cameras that are not registered yet and waits for them. Gives those that were
+/// there before: their address may be another by now.
+pub(crate) fn cameras<'a>(
+    aws: &Aws,
+    cameras: &'a [Camera],
+    patience: &Patience,
+) -> Result<Vec<&'a Camera>> {
     let mut jobs = Vec::new();
+    let mut known = Vec::new();
     for camera in cameras {
         let package = format!("packageName/{}", camera.name);
         if aws
             .json(&["panorama", "describe-package", "--package-id", &package])
             .is_ok()
         {
+            known.push(camera);
             continue;
         }
         let mut parameters = json!({"StreamUrl": camera.url});
@@ -118,7 +128,7 @@ pub(crate) fn cameras(aws: &Aws, cameras: &[Camera], deadline: Instant) -> Resul
         jobs.push(member(&job, "JobId")?.to_owned());
     }
     for job in jobs {
-        wait(deadline, &format!("camera job {job}"), || {
+        patience.wait(&format!("camera job {job}"), || {
             let state = aws.json(&[
                 "panorama",
                 "describe-node-from-template-job",
@@ -132,40 +142,77 @@ pub(crate) fn cameras(aws: &Aws, cameras: &[Camera], deadline: Instant) -> Resul
             }
         })?;
     }
+    Ok(known)
+}
+
+/// Gives a camera that is registered already its present address and credentials, in place.
+pub(crate) fn set_camera(place: &Place, camera: &Camera) -> Result<()> {
+    let password = tempfile::NamedTempFile::new().context("make a file for the password")?;
+    let mut command = Command::new(place.libexec.join("parapet"));
+    command.args([
+        "camera",
+        "set",
+        &camera.name,
+        "--url",
+        &camera.url,
+        "--data",
+    ]);
+    command.arg(place.server());
+    if let Some((user, secret)) = &camera.credentials {
+        write_private(password.path(), secret.as_bytes())?;
+        command
+            .args(["--username", user, "--password-file"])
+            .arg(password.path());
+    }
+    let output = command.output().context("run parapet camera set")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "change camera {}: {}",
+        camera.name,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(())
 }
 
 /// Uploads and registers the packages of a project, as `panorama-cli package-application` does
-/// (`spec/tools.md` 1.4).
-pub(crate) fn packages(aws: &Aws, project: &Project, deadline: Instant) -> Result<()> {
-    let mut pending = Vec::new();
-    for package in &project.packages {
-        pending.push(register(aws, package)?);
-    }
-    for (id, version, patch) in pending {
-        wait(deadline, &format!("package version {id} {version}"), || {
-            let state = aws.json(&[
-                "panorama",
-                "describe-package-version",
-                "--package-id",
-                &id,
-                "--package-version",
-                &version,
-                "--patch-version",
-                &patch,
-            ])?;
-            match member(&state, "Status")? {
-                "REGISTER_COMPLETED" => Ok(Some(())),
-                "FAILED" => bail!("register {id}: {}", member(&state, "StatusDescription")?),
-                _ => Ok(None),
-            }
-        })?;
-    }
-    Ok(())
+/// (`spec/tools.md` 1.4), all at a time. Tells whether any of them is new.
+pub(crate) fn packages(aws: &Aws, project: &Project, patience: &Patience) -> Result<bool> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = project
+            .packages
+            .iter()
+            .map(|package| scope.spawn(|| register(aws, package, patience)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| bail!("registering a package failed"))
+            })
+            .try_fold(false, |any, new| Ok(any | new?))
+    })
 }
 
-fn register(aws: &Aws, package: &Package) -> Result<(String, String, String)> {
+/// Registers one package unless this very version is registered; tells whether it was not.
+fn register(aws: &Aws, package: &Package, patience: &Patience) -> Result<bool> {
     let alias = format!("packageName/{}", package.name);
+    let patch = sha256(&package.manifest)?;
+    let state = |id: &str| {
+        aws.json(&[
+            "panorama",
+            "describe-package-version",
+            "--package-id",
+            id,
+            "--package-version",
+            &package.version,
+            "--patch-version",
+            &patch,
+        ])
+    };
+    if state(&alias).is_ok_and(|state| state["Status"] == "REGISTER_COMPLETED") {
+        return Ok(false);
+    }
     let described = aws
         .json(&["panorama", "describe-package", "--package-id", &alias])
         .or_else(|_| {
@@ -176,10 +223,9 @@ fn register(aws: &Aws, package: &Package) -> Result<(String, String, String)> {
                 &package.name,
             ])
         })?;
-    let id = member(&described, "PackageId")?.to_owned();
+    let id = member(&described, "PackageId")?;
     let place = &described["StorageLocation"];
     let bucket = member(place, "Bucket")?;
-    let patch = sha256(&package.manifest)?;
     for asset in &package.assets {
         let key = format!(
             "{}/{}",
@@ -195,14 +241,24 @@ fn register(aws: &Aws, package: &Package) -> Result<(String, String, String)> {
         "panorama",
         "register-package-version",
         "--package-id",
-        &id,
+        id,
         "--package-version",
         &package.version,
         "--patch-version",
         &patch,
         "--mark-latest",
     ])?;
-    Ok((id, package.version.clone(), patch))
+    patience.wait(
+        &format!("version {} of {}", package.version, package.name),
+        || {
+            let state = state(id)?;
+            match member(&state, "Status")? {
+                "REGISTER_COMPLETED" => Ok(Some(true)),
+                "FAILED" => bail!("register {id}: {}", member(&state, "StatusDescription")?),
+                _ => Ok(None),
+            }
+        },
+    )
 }
 
 fn upload(aws: &Aws, bucket: &str, key: &str, file: &Path) -> Result<()> {
@@ -275,13 +331,34 @@ pub(crate) fn remove_others(aws: &Aws, device: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Creates the instance; the answer is its ID.
+/// Whether the instance was made of this graph and these overrides.
+pub(crate) fn is_made_of(
+    aws: &Aws,
+    instance: &str,
+    project: &Project,
+    overrides: &Value,
+) -> Result<bool> {
+    let details = aws.json(&[
+        "panorama",
+        "describe-application-instance-details",
+        "--application-instance-id",
+        instance,
+    ])?;
+    Ok(
+        details["ManifestPayload"]["PayloadData"] == project.graph_payload()
+            && details["ManifestOverridesPayload"]["PayloadData"].as_str()
+                == Some(overrides.to_string().as_str()),
+    )
+}
+
+/// Creates the instance, in the place of another if there is one; the answer is its ID.
 pub(crate) fn create_instance(
     aws: &Aws,
     project: &Project,
     device: &str,
     name: &str,
     overrides: &Value,
+    replaced: Option<&str>,
 ) -> Result<String> {
     let file = |stem: &str, value: &str| -> Result<String> {
         let path = project.root().join(stem);
@@ -291,7 +368,7 @@ pub(crate) fn create_instance(
     };
     let graph = file("manifest-payload.json", &project.graph_payload())?;
     let overrides = file("overrides-payload.json", &overrides.to_string())?;
-    aws.text(&[
+    let mut arguments = vec![
         "panorama",
         "create-application-instance",
         "--name",
@@ -302,12 +379,16 @@ pub(crate) fn create_instance(
         &graph,
         "--manifest-overrides-payload",
         &overrides,
-    ])
+    ];
+    if let Some(replaced) = replaced {
+        arguments.extend(["--application-instance-id-to-replace", replaced]);
+    }
+    aws.text(&arguments)
 }
 
 /// Waits until the deployment has succeeded; a failure carries its reason.
-pub(crate) fn wait_deployed(aws: &Aws, instance: &str, deadline: Instant) -> Result<()> {
-    wait(deadline, &format!("deployment of {instance}"), || {
+pub(crate) fn wait_deployed(aws: &Aws, instance: &str, patience: &Patience) -> Result<()> {
+    patience.wait(&format!("deployment of {instance}"), || {
         let state = describe_instance(aws, instance)?;
         match member(&state, "Status")? {
             "DEPLOYMENT_SUCCEEDED" => Ok(Some(())),
@@ -335,22 +416,6 @@ pub(crate) fn describe_instance(aws: &Aws, instance: &str) -> Result<Value> {
 /// `DescribeDevice`.
 pub(crate) fn describe_device(aws: &Aws, device: &str) -> Result<Value> {
     aws.json(&["panorama", "describe-device", "--device-id", device])
-}
-
-fn wait<T>(
-    deadline: Instant,
-    what: &str,
-    mut look: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
-    loop {
-        if let Some(found) = look()? {
-            return Ok(found);
-        }
-        if Instant::now() > deadline {
-            bail!("time is up while waiting for {what}");
-        }
-        std::thread::sleep(POLL);
-    }
 }
 
 /// SHA-256 of a file by coreutils: the demo is a client and brings no cryptography of its own.

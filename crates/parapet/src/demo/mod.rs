@@ -8,6 +8,7 @@ mod aws;
 mod cameras;
 mod deploy;
 mod observe;
+mod patience;
 mod place;
 mod processes;
 mod project;
@@ -25,6 +26,7 @@ use anyhow::{Context as _, Result, bail};
 use aws::{Aws, member};
 use cameras::{Footage, Source};
 use observe::Observer;
+use patience::Patience;
 use place::{Place, Settings};
 use processes::{Service, Supervisor};
 use project::Project;
@@ -170,15 +172,16 @@ impl Demo<'_> {
             .as_ref()
             .map_or(Duration::ZERO, |footage| footage.length);
         let deadline = self.started + Duration::from_secs(self.arguments.timeout) + clip_length;
+        let patience = Patience::new(deadline, Arc::clone(&self.stop));
         let supervisor = Supervisor::new();
         let sources = cameras::sources(&self.arguments.cameras, footage);
         let settings = Settings::load_or_create(&place, self.arguments.check, sources.len())?;
 
         screen.step("starting cameras and control plane");
-        let running = cameras::start(&supervisor, &place, &settings, sources, deadline)?;
+        let mut running = cameras::start(&supervisor, &place, &settings, sources)?;
         start_server(&supervisor, &place, &settings)?;
         let aws = Aws::new(&place.aws, &place.server(), settings.api_port);
-        let account = deploy::wait_for_account(&aws, deadline)?;
+        let account = deploy::wait_for_account(&aws, &patience)?;
 
         screen.step("enrolling the appliance");
         let archive = place.dir.join("certificates-omni_demo-appliance.zip");
@@ -190,43 +193,61 @@ impl Demo<'_> {
             device.provisioned.then_some(archive.as_path()),
         )?;
 
-        screen.step("registering cameras");
-        let registered: Vec<deploy::Camera> =
-            running.iter().map(|c| c.registration(&settings)).collect();
-        deploy::cameras(&aws, &registered, deadline)?;
+        screen.step(&format!("registering cameras, uploading {application}"));
+        let project = Project::import(
+            &place.examples.join(application),
+            &place.dir.join("work").join(application),
+            &account,
+        )?;
+        let new_packages = std::thread::scope(|scope| {
+            let uploading = scope.spawn(|| deploy::packages(&aws, &project, &patience));
+            let registered = register(&aws, &place, &settings, &mut running, &patience);
+            let uploaded = uploading
+                .join()
+                .unwrap_or_else(|_| bail!("uploading the packages failed"));
+            registered.and(uploaded)
+        })?;
 
+        screen.step(&format!("deploying {application}"));
         let names: Vec<&str> = running.iter().map(|camera| camera.name.as_str()).collect();
+        let zone = self
+            .arguments
+            .zone
+            .as_ref()
+            .map_or(Vec::new(), cameras::Zone::parameters);
+        let overrides = project.overrides(&account, &names, &zone)?;
         let existing = deploy::existing_instance(&aws, &device.id, application)?;
-        let fresh = existing.is_none();
-        let instance = if let Some(instance) = existing {
-            instance
-        } else {
-            screen.step(&format!("uploading and deploying {application}"));
-            let project = Project::import(
-                &place.examples.join(application),
-                &place.dir.join("work").join(application),
-                &account,
-            )?;
-            deploy::packages(&aws, &project, deadline)?;
-            deploy::remove_others(&aws, &device.id, application)?;
-            let zone = self
-                .arguments
-                .zone
-                .as_ref()
-                .map_or(Vec::new(), cameras::Zone::parameters);
-            let overrides = project.overrides(&account, &names, &zone)?;
-            deploy::create_instance(&aws, &project, &device.id, application, &overrides)?
+        let reusable = match &existing {
+            Some(instance) if !new_packages => {
+                deploy::is_made_of(&aws, instance, &project, &overrides)?
+            }
+            _ => false,
+        };
+        let instance = match &existing {
+            Some(instance) if reusable => instance.clone(),
+            _ => {
+                deploy::remove_others(&aws, &device.id, application)?;
+                let replaced = existing.as_deref();
+                deploy::create_instance(
+                    &aws,
+                    &project,
+                    &device.id,
+                    application,
+                    &overrides,
+                    replaced,
+                )?
+            }
         };
         let views = running
             .iter()
             .map(|c| Ok((c.name.clone(), c.truth()?)))
             .collect::<Result<_>>()?;
         let mut seen = Observer::new(&place.agent(), &instance, views);
-        if !fresh {
+        if reusable {
             seen.skip_past();
         }
         report.take(&seen);
-        deploy::wait_deployed(&aws, &instance, deadline)?;
+        deploy::wait_deployed(&aws, &instance, &patience)?;
         let deployed = Deployed {
             aws,
             device: device.id,
@@ -234,82 +255,63 @@ impl Demo<'_> {
         };
 
         if self.arguments.check {
-            let watched = self.check(&supervisor, &running, &mut seen, report, deadline, &screen);
-            let told = deployed.tell(report);
-            watched.and(told)
+            let mut watch = Watch {
+                deployed,
+                supervisor: &supervisor,
+                running: &running,
+                seen,
+            };
+            watch.check(self.started, report, &patience)
         } else {
-            screen.addresses(&place, settings.api_port);
-            self.show(&supervisor, &running, &mut seen, &screen);
+            Screen::addresses(&place, settings.api_port);
+            show(&supervisor, &running, &mut seen, &patience, &screen);
             Ok(())
         }
     }
+}
 
-    /// Looks until everything a check asks for has been seen.
-    fn check(
-        &self,
-        supervisor: &Supervisor,
-        running: &[cameras::Running],
-        seen: &mut Observer,
-        report: &mut Report,
-        deadline: Instant,
-        screen: &Screen,
-    ) -> Result<()> {
-        screen.step("watching what the application reports");
-        let mut clip = ClipWatch::default();
-        loop {
-            seen.look();
-            clip.look(supervisor, running, seen)?;
-            report.take(seen);
-            report.seconds_to_first_detection = seen
-                .first_detection
-                .map(|at| round(at.duration_since(self.started).as_secs_f64(), 2));
-            let mut lacking: Vec<String> = seen
-                .cameras
-                .iter()
-                .filter_map(|(name, view)| report::lacks(name, view))
-                .collect();
-            if running.iter().any(cameras::Running::is_clip) {
-                report.visits = clip.visits(seen);
-                if !clip.is_over() {
-                    lacking.push("the clip has not been played to its end".to_owned());
-                }
-            }
-            if lacking.is_empty() {
-                return Ok(());
-            }
-            if self.stop.load(Ordering::Relaxed) {
-                bail!("interrupted");
-            }
-            if Instant::now() > deadline {
-                bail!("time is up: {}", lacking.join("; "));
-            }
-            std::thread::sleep(LOOK);
-        }
+/// Registers the cameras once they can be opened; those that were registered by an earlier run
+/// get the address and credentials of this one.
+fn register(
+    aws: &Aws,
+    place: &Place,
+    settings: &Settings,
+    running: &mut [cameras::Running],
+    patience: &Patience,
+) -> Result<()> {
+    cameras::wait_listening(running, place, patience)?;
+    let cameras: Vec<deploy::Camera> = running
+        .iter()
+        .map(|camera| camera.registration(settings))
+        .collect();
+    for known in deploy::cameras(aws, &cameras, patience)? {
+        deploy::set_camera(place, known)?;
     }
+    Ok(())
+}
 
-    /// Shows the status line until it is interrupted.
-    fn show(
-        &self,
-        supervisor: &Supervisor,
-        running: &[cameras::Running],
-        seen: &mut Observer,
-        screen: &Screen,
-    ) {
-        let mut clip = ClipWatch::default();
-        while !self.stop.load(Ordering::Relaxed) {
-            seen.look();
-            if let Err(error) = clip.look(supervisor, running, seen) {
-                eprintln!("demo: {error:#}");
-            }
-            screen.status(seen);
-            std::thread::sleep(LOOK);
+/// Shows the status line until it is interrupted.
+fn show(
+    supervisor: &Supervisor,
+    running: &[cameras::Running],
+    seen: &mut Observer,
+    patience: &Patience,
+    screen: &Screen,
+) {
+    let mut clip = ClipWatch::default();
+    while !patience.interrupted() {
+        seen.look();
+        if let Err(error) = clip.look(supervisor, running, seen) {
+            eprintln!("demo: {error:#}");
         }
-        screen.end();
+        screen.status(seen);
+        std::thread::sleep(LOOK);
     }
+    screen.end();
 }
 
 impl Deployed {
-    /// What the API says in the end.
+    /// What the API says of device and instance.
     fn tell(&self, report: &mut Report) -> Result<()> {
         let device = deploy::describe_device(&self.aws, &self.device)?;
         let instance = deploy::describe_instance(&self.aws, &self.instance)?;
@@ -317,6 +319,73 @@ impl Deployed {
         report.instance_status = Some(member(&instance, "Status")?.to_owned());
         report.health = Some(member(&instance, "HealthStatus")?.to_owned());
         Ok(())
+    }
+}
+
+/// A check under way.
+struct Watch<'a> {
+    deployed: Deployed,
+    supervisor: &'a Supervisor,
+    running: &'a [cameras::Running],
+    seen: Observer,
+}
+
+impl Watch<'_> {
+    /// Looks until everything a check asks for has been seen, then asks the API; also when time is
+    /// up, so that the report tells what is known.
+    fn check(&mut self, started: Instant, report: &mut Report, patience: &Patience) -> Result<()> {
+        let mut clip = ClipWatch::default();
+        let mut told = false;
+        let watched = loop {
+            let lacking = self.look(started, report, &mut clip)?;
+            // A clip that has ended is a camera that has stopped: what matters is how all was
+            // until then.
+            if clip.ended.is_some() && !told {
+                self.deployed.tell(report)?;
+                told = true;
+            }
+            if lacking.is_empty() {
+                break Ok(());
+            }
+            if let Err(error) = patience.check(|| lacking.join("; ")) {
+                break Err(error);
+            }
+            std::thread::sleep(LOOK);
+        };
+        let told = if told {
+            Ok(())
+        } else {
+            self.deployed.tell(report)
+        };
+        watched.and(told)
+    }
+
+    /// What is still lacking after one look.
+    fn look(
+        &mut self,
+        started: Instant,
+        report: &mut Report,
+        clip: &mut ClipWatch,
+    ) -> Result<Vec<String>> {
+        let seen = &mut self.seen;
+        seen.look();
+        clip.look(self.supervisor, self.running, seen)?;
+        report.take(seen);
+        report.seconds_to_first_detection = seen
+            .first_detection
+            .map(|at| round(at.duration_since(started).as_secs_f64(), 2));
+        let mut lacking: Vec<String> = seen
+            .cameras
+            .iter()
+            .filter_map(|(name, view)| report::lacks(name, view))
+            .collect();
+        if self.running.iter().any(cameras::Running::is_clip) {
+            report.visits = clip.visits(seen);
+            if !clip.is_over() {
+                lacking.push("the clip has not been played to its end".to_owned());
+            }
+        }
+        Ok(lacking)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where the demo lives: its directory, and the parts it starts.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -196,5 +197,9 @@ fn random_word() -> Result<String> {
     let mut bytes = [0_u8; 10];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .context("draw a password")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut word = String::new();
+    for byte in bytes {
+        write!(word, "{byte:02x}").context("draw a password")?;
+    }
+    Ok(word)
 }

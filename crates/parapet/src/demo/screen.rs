@@ -30,7 +30,7 @@ impl Screen {
     }
 
     /// Where to go from here.
-    pub(crate) fn addresses(&self, place: &Place, api_port: u16) {
+    pub(crate) fn addresses(place: &Place, api_port: u16) {
         let server = place.server();
         eprintln!();
         eprintln!("  Console   https://127.0.0.1:{api_port}/console/");
