@@ -116,7 +116,9 @@ impl FromStr for BlobDigest {
 
     fn from_str(text: &str) -> Result<Self, BadId> {
         let mut bytes = [0; 32];
-        let lower = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let lower = text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !lower || hex::decode_to_slice(text, &mut bytes).is_err() {
             return Err(BadId {
                 kind: "blob digest",
@@ -201,7 +203,11 @@ impl TimeStamp {
 
 impl From<(u64, u32)> for TimeStamp {
     fn from((seconds, micros): (u64, u32)) -> Self {
-        Self { micros: seconds.saturating_mul(1_000_000).saturating_add(u64::from(micros)) }
+        Self {
+            micros: seconds
+                .saturating_mul(1_000_000)
+                .saturating_add(u64::from(micros)),
+        }
     }
 }
 
@@ -233,7 +239,10 @@ mod tests {
     #[test]
     fn a_digest_is_lower_case_hexadecimal() {
         let text = "9b3f0c11".repeat(8);
-        assert_eq!(text.parse::<BlobDigest>().map(|d| d.to_string()), Ok(text.clone()));
+        assert_eq!(
+            text.parse::<BlobDigest>().map(|d| d.to_string()),
+            Ok(text.clone())
+        );
         assert!(text.to_uppercase().parse::<BlobDigest>().is_err());
         assert!(text[1..].parse::<BlobDigest>().is_err());
     }

@@ -183,10 +183,9 @@ impl Demo {
         for name in ["demo.log", "server.log", "agent.log"] {
             let log = std::fs::read_to_string(self.dir().join(name)).unwrap_or_default();
             let lines: Vec<&str> = log.lines().rev().take(25).collect();
-            text.push_str(&format!("\n--- {name}\n"));
+            text.extend(["\n--- ", name, "\n"]);
             for line in lines.iter().rev() {
-                text.push_str(line);
-                text.push('\n');
+                text.extend([line, "\n"]);
             }
         }
         text
