@@ -84,13 +84,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         (None, None) => default_dir()?,
     };
     let mut report = Report::nothing();
-    let result = Demo {
+    let demo = Demo {
         arguments,
         dir,
         started,
-        stop,
+        stop: Arc::clone(&stop),
+    };
+    let mut result = demo.run(&mut report);
+    if result.is_err() && stop.load(Ordering::Relaxed) {
+        // What then fails first is of no interest.
+        result = Err(anyhow::anyhow!("interrupted"));
     }
-    .run(&mut report);
     if arguments.check {
         report.ok = result.is_ok();
         report.reason = result.as_ref().err().map(|error| format!("{error:#}"));
@@ -255,6 +259,7 @@ impl Demo<'_> {
         };
 
         if self.arguments.check {
+            screen.step("watching what the application reports");
             let mut watch = Watch {
                 deployed,
                 supervisor: &supervisor,

@@ -5,6 +5,7 @@
 //! (`setpriv --pdeathsig`), which ends them should the demo itself be killed, watches the thread.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -168,6 +169,8 @@ fn spawn(running: &mut Running) -> Result<()> {
         .arg(&service.program)
         .args(&service.arguments)
         .envs(service.environment.iter().cloned())
+        // Ctrl-C is for the demo; it tells its children itself, and in order.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(if service.lines.is_some() {
             Stdio::piped()
