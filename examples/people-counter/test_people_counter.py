@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE / "model")]
+sys.path[:0] = [str(HERE.parent), str(HERE / "model")]
 
 from frames import LABELS, as_array  # noqa: E402
 from vision import MOST_BOXES, detections, prepare  # noqa: E402
@@ -43,12 +43,8 @@ def asset_of(package):
 
 
 def test_committed_assets_are_what_their_sources_build():
-    stale = [
-        path.name
-        for path, content in build_assets.build().items()
-        if not path.is_file() or path.read_bytes() != content
-    ]
-    assert stale == [], "run build_assets.py"
+    stale, extra = build_assets.differences(HERE, build_assets.build(HERE))
+    assert (stale, extra) == ([], []), "run examples/build_assets.py examples/people-counter"
 
 
 def test_assets_are_named_by_their_hashes_and_nothing_else_lies_there():
