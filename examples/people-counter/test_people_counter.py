@@ -133,15 +133,17 @@ class Picture:
         self.labels.append(label)
 
 
-def test_the_application_reports_each_new_picture_once_and_survives_a_broken_one(
-    monkeypatch, tmp_path
-):
-    heat, edges = np.zeros((1, 3, 24, 40), np.float32), np.zeros((1, 4, 24, 40), np.float32)
-    heat[0, 0, 5, 5], edges[0, :, 5, 5] = 0.9, (0.1, 0.2, 0.3, 0.4)
-    answers = [(heat, edges), RuntimeError("the model broke"), (heat * 0, edges)]
-    rounds = [[Picture("gate", False), Picture("yard", True)], [Picture("gate", False)]]
-    rounds.append([Picture("yard", False)])
-    shown, pending = [], list(rounds)
+HEAT, EDGES = np.zeros((1, 3, 24, 40), np.float32), np.zeros((1, 4, 24, 40), np.float32)
+HEAT[0, 0, 5, 5], EDGES[0, :, 5, 5] = 0.9, (0.1, 0.2, 0.3, 0.4)
+ONE_PERSON, NOTHING = (HEAT, EDGES), (HEAT * 0, EDGES)
+
+
+def run_application(monkeypatch, logs, rounds, answers):
+    """Runs app.py over lists of pictures with a model that gives these answers.
+
+    Returns the lists that were put, and the events.
+    """
+    pending, answers, shown = list(rounds), list(answers), []
 
     class Node:
         def __new__(cls, *_):
@@ -165,10 +167,21 @@ def test_the_application_reports_each_new_picture_once_and_survives_a_broken_one
 
     monkeypatch.setitem(sys.modules, "panoramasdk", types.SimpleNamespace(node=Node))
     source = HERE / "packages/123456789012-PEOPLE_COUNTER_CODE-1.0/src/app.py"
-    text = source.read_text().replace("/opt/aws/panorama/logs", str(tmp_path))
+    text = source.read_text().replace("/opt/aws/panorama/logs", str(logs))
     with pytest.raises(SystemExit):
         exec(compile(text, str(source), "exec"), {"__name__": "__main__"})
-    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert answers == [], "the application asked the model less often than expected"
+    lines = (logs / "events.jsonl").read_text().splitlines()
+    return shown, [json.loads(line) for line in lines]
+
+
+def test_the_application_reports_each_new_picture_once_and_survives_a_broken_one(
+    monkeypatch, tmp_path
+):
+    rounds = [[Picture("gate", False), Picture("yard", True)], [Picture("gate", False)]]
+    rounds.append([Picture("yard", False)])
+    answers = [ONE_PERSON, RuntimeError("the model broke"), NOTHING]
+    shown, events = run_application(monkeypatch, tmp_path, rounds, answers)
     assert [(e["type"], e["stream_id"], e["time_stamp"]) for e in events] == [
         ("detections", "gate", [1700000000, 40000]),
         ("detections", "yard", [1700000000, 40000]),
@@ -178,6 +191,28 @@ def test_the_application_reports_each_new_picture_once_and_survives_a_broken_one
     assert (events[0]["boxes"][0]["label"], events[1]["boxes"]) == ("person", [])
     assert shown == [rounds[0], rounds[2]] and len(rounds[0][0].rects) == 1
     assert "the model broke" in (tmp_path / "app.log").read_text()
+
+
+def test_a_cached_picture_keeps_its_own_boxes_and_is_not_counted_again(monkeypatch, tmp_path):
+    first = [Picture("gate", False), Picture("yard", True)]
+    second = [Picture("gate", True), Picture("yard", False)]
+    shown, events = run_application(monkeypatch, tmp_path, [first, second], [ONE_PERSON, NOTHING])
+    assert [e["stream_id"] for e in events] == ["gate", "yard"]
+    gate, unseen = shown[0]
+    again, yard = shown[1]
+    assert len(gate.rects) == 1
+    assert (again.rects, again.labels) == (gate.rects, gate.labels)
+    # A picture that was never looked at does not claim that nobody is there.
+    assert (unseen.rects, unseen.labels) == ([], [])
+    assert (yard.rects, [label[0] for label in yard.labels]) == ([], ["people: 0"])
+
+
+def test_boxes_are_not_kept_for_a_picture_that_the_model_failed_on(monkeypatch, tmp_path):
+    rounds = [[Picture("gate", False)], [Picture("gate", False)], [Picture("gate", True)]]
+    answers = [ONE_PERSON, RuntimeError("the model broke")]
+    shown, _ = run_application(monkeypatch, tmp_path, rounds, answers)
+    assert shown == [rounds[0], rounds[2]]
+    assert (shown[1][0].rects, shown[1][0].labels) == ([], [])
 
 
 def test_truth_becomes_rows_by_class():

@@ -26,29 +26,31 @@ class Application(panoramasdk.node):
         self.events = events
         self.threshold = self.inputs.threshold.get()
         self.frames = 0
+        self.last_found = {}
         log.info("threshold %.2f", self.threshold)
 
     def process_streams(self):
         """Processes one round: the newest picture of every camera."""
         streams = self.inputs.video_in.get()
         for stream in streams:
-            if stream.is_cached:
-                continue
-            self.process_media(stream)
+            if not stream.is_cached:
+                self.process_media(stream)
+            # A cached picture is shown again, and would be shown without its boxes.
+            if stream.stream_id in self.last_found:
+                draw(stream, self.last_found[stream.stream_id])
         self.outputs.video_out.put(streams)
 
     def process_media(self, stream):
-        """Finds, draws and reports what one picture shows."""
+        """Finds and reports what one new picture shows."""
+        # Should the model fail, the boxes of an older picture are not this one's.
+        self.last_found.pop(stream.stream_id, None)
         result = self.call({"data": prepare(stream.image)}, MODEL_NODE)
         found = [] if result is None else detections(result[0], result[1], self.threshold)
-        for label, score, left, top, right, bottom in found:
-            stream.add_rect(left, top, right, bottom)
-            stream.add_label("{} {:.0f}%".format(label, 100 * score), left, max(top - 0.01, 0.02))
-        people = sum(1 for box in found if box[0] == "person")
-        stream.add_label("people: {}".format(people), 0.02, 0.06)
+        self.last_found[stream.stream_id] = found
         self.report(stream, found)
         self.frames += 1
         if self.frames % 500 == 0:
+            people = people_in(found)
             log.info("%d pictures, %d people on %s", self.frames, people, stream.stream_id)
 
     def report(self, stream, found):
@@ -65,6 +67,19 @@ class Application(panoramasdk.node):
             "boxes": boxes,
         }
         self.events.info(json.dumps(event, separators=(",", ":")))
+
+
+def draw(stream, found):
+    """Boxes and the number of people, over the picture."""
+    for label, score, left, top, right, bottom in found:
+        stream.add_rect(left, top, right, bottom)
+        stream.add_label("{} {:.0f}%".format(label, 100 * score), left, max(top - 0.01, 0.02))
+    stream.add_label("people: {}".format(people_in(found)), 0.02, 0.06)
+
+
+def people_in(found):
+    """How many of the boxes are people."""
+    return sum(1 for box in found if box[0] == "person")
 
 
 def get_logger(name, file, layout, level=logging.INFO):
