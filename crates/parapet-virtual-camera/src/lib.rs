@@ -35,7 +35,7 @@ pub use fault::{Fault, UnknownFault};
 pub use file::ClipError;
 pub use rtsp::{AuthScheme, Credentials};
 pub use scene::{LABELS, Scene, SceneError, SceneParameters, YuvPicture};
-pub use truth::{Detection, Score, Truth, TruthBox, TruthError, score};
+pub use truth::{Truth, TruthBox, TruthError};
 
 use file::Clip;
 use rtsp::{Camera, Source};

@@ -1,6 +1,6 @@
-//! What a scene shows frame by frame, and how well somebody saw it.
+//! What a scene shows frame by frame.
 //!
-//! Owns the truth file's form and the count of matches. Frame `k` of the endless loop is captured
+//! Owns the truth file's form; judging a report by it is its readers' business. Frame `k` of the endless loop is captured
 //! at `k / fps` seconds since the epoch, so a time stamp alone names the frame, even after restarts.
 
 use std::io::Read as _;
@@ -8,10 +8,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Overlap (intersection over union) from which a reported box counts as the true one.
-const OVERLAP: f64 = 0.5;
-/// Sides in pixels below which a true object is neither asked for nor held against anybody.
-const SMALLEST_SIDE: f64 = 16.0;
 /// A truth file of a minute at 60 frames/s is below 6 MB; more is something else.
 const LARGEST_FILE: u64 = 64 << 20;
 
@@ -28,15 +24,6 @@ pub struct TruthBox {
     pub right: f64,
     /// Lower edge, 0..1.
     pub bottom: f64,
-}
-
-/// What somebody reported.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Detection {
-    /// Class and place.
-    pub seen: TruthBox,
-    /// How sure, 0..1.
-    pub score: f64,
 }
 
 /// What a loop shows.
@@ -117,146 +104,21 @@ impl Truth {
     }
 }
 
-/// Counts of one frame or many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Score {
-    /// True objects that were reported.
-    pub matched: u64,
-    /// True objects that were not.
-    pub missed: u64,
-    /// Reports without a true object.
-    pub false_alarms: u64,
-}
-
-impl Score {
-    /// Share of the reports that are true; `None` without any.
-    #[must_use]
-    pub fn precision(&self) -> Option<f64> {
-        ratio(self.matched, self.matched + self.false_alarms)
-    }
-
-    /// Share of the true objects that were reported; `None` without any.
-    #[must_use]
-    pub fn recall(&self) -> Option<f64> {
-        ratio(self.matched, self.matched + self.missed)
-    }
-}
-
-impl std::ops::AddAssign for Score {
-    fn add_assign(&mut self, other: Self) {
-        self.matched += other.matched;
-        self.missed += other.missed;
-        self.false_alarms += other.false_alarms;
-    }
-}
-
-/// Matches reports with a frame's objects, the surest first, each with the true object of its class
-/// that it overlaps most. `width` and `height` are the picture's, in pixels.
-#[must_use]
-pub fn score(truth: &[TruthBox], reported: &[Detection], width: u32, height: u32) -> Score {
-    let mut score = Score::default();
-    let mut taken = vec![false; truth.len()];
-    let mut surest_first: Vec<&Detection> = reported.iter().collect();
-    surest_first.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let asked_for = |real: &TruthBox| {
-        (real.right - real.left) * f64::from(width) >= SMALLEST_SIDE
-            && (real.bottom - real.top) * f64::from(height) >= SMALLEST_SIDE
-    };
-    for report in surest_first {
-        let best = truth
-            .iter()
-            .enumerate()
-            .filter(|(at, real)| !taken[*at] && real.label == report.seen.label)
-            .map(|(at, real)| (at, overlap(real, &report.seen)))
-            .filter(|(_, overlap)| *overlap >= OVERLAP)
-            .max_by(|a, b| a.1.total_cmp(&b.1));
-        match best {
-            Some((at, _)) => {
-                taken[at] = true;
-                score.matched += u64::from(asked_for(&truth[at]));
-            }
-            None => score.false_alarms += 1,
-        }
-    }
-    let missed = truth
-        .iter()
-        .zip(&taken)
-        .filter(|(real, taken)| !**taken && asked_for(real));
-    score.missed += missed.count() as u64;
-    score
-}
-
-fn overlap(a: &TruthBox, b: &TruthBox) -> f64 {
-    let area = |r: &TruthBox| (r.right - r.left).max(0.0) * (r.bottom - r.top).max(0.0);
-    let shared = (a.right.min(b.right) - a.left.max(b.left)).max(0.0)
-        * (a.bottom.min(b.bottom) - a.top.max(b.top)).max(0.0);
-    let all = area(a) + area(b) - shared;
-    if all > 0.0 { shared / all } else { 0.0 }
-}
-
-fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(label: &str, left: f64, top: f64, right: f64, bottom: f64) -> TruthBox {
-        TruthBox {
-            label: label.to_owned(),
-            left,
-            top,
-            right,
-            bottom,
-        }
-    }
-
-    fn sure(seen: TruthBox, score: f64) -> Detection {
-        Detection { seen, score }
-    }
-
-    fn counts(matched: u64, missed: u64, false_alarms: u64) -> Score {
-        Score {
-            matched,
-            missed,
-            false_alarms,
-        }
-    }
-
-    #[test]
-    fn a_good_report_matches_and_another_class_or_place_does_not() {
-        let truth = [at("car", 0.1, 0.1, 0.3, 0.3)];
-        let judge = |seen| score(&truth, &[sure(seen, 0.9)], 1280, 720);
-        assert_eq!(judge(at("car", 0.11, 0.1, 0.31, 0.3)), counts(1, 0, 0));
-        assert_eq!(judge(at("person", 0.1, 0.1, 0.3, 0.3)), counts(0, 1, 1));
-        assert_eq!(judge(at("car", 0.2, 0.2, 0.4, 0.4)), counts(0, 1, 1));
-        assert_eq!(score(&truth, &[], 1280, 720), counts(0, 1, 0));
-    }
-
-    #[test]
-    fn the_surer_of_two_reports_takes_the_object() {
-        let truth = [at("car", 0.1, 0.1, 0.3, 0.3)];
-        let twice = [
-            sure(at("car", 0.1, 0.1, 0.3, 0.3), 0.4),
-            sure(at("car", 0.1, 0.1, 0.3, 0.29), 0.8),
-        ];
-        assert_eq!(score(&truth, &twice, 1280, 720), counts(1, 0, 1));
-    }
-
-    #[test]
-    fn an_object_below_sixteen_pixels_is_neither_missed_nor_false() {
-        let truth = [at("car", 0.1, 0.1, 0.11, 0.12)];
-        assert_eq!(score(&truth, &[], 1280, 720), counts(0, 0, 0));
-        let seen = [sure(at("car", 0.1, 0.1, 0.11, 0.12), 0.9)];
-        assert_eq!(score(&truth, &seen, 1280, 720), counts(0, 0, 0));
-        // In a larger picture the same object is large enough.
-        assert_eq!(score(&truth, &seen, 1920, 1080), counts(1, 0, 0));
-    }
-
     #[test]
     fn a_time_stamp_names_the_frame_even_a_microsecond_off() {
-        let frame = |label: &str| vec![at(label, 0.0, 0.0, 1.0, 1.0)];
+        let frame = |label: &str| {
+            vec![TruthBox {
+                label: label.to_owned(),
+                left: 0.0,
+                top: 0.0,
+                right: 1.0,
+                bottom: 1.0,
+            }]
+        };
         let truth = Truth {
             width: 1280,
             height: 720,
@@ -277,16 +139,5 @@ mod tests {
                 "{time_us}"
             );
         }
-    }
-
-    #[test]
-    fn precision_and_recall_need_something_to_judge() {
-        assert_eq!(
-            (Score::default().precision(), Score::default().recall()),
-            (None, None)
-        );
-        let mut sum = counts(3, 1, 0);
-        sum += counts(0, 0, 1);
-        assert_eq!((sum.precision(), sum.recall()), (Some(0.75), Some(0.75)));
     }
 }
