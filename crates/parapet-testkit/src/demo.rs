@@ -11,6 +11,34 @@ use tempfile::TempDir;
 use crate::processes::{self, Process};
 use crate::wait_for;
 
+/// Prints the status and the error's type on a line each, then the body.
+const SIGNED_GET: &str = "\
+import os, sys
+import botocore.session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.httpsession import URLLib3Session
+session = botocore.session.get_session()
+region = session.get_config_variable('region')
+request = AWSRequest(method='GET', url=os.environ['AWS_ENDPOINT_URL'] + sys.argv[1])
+SigV4Auth(session.get_credentials(), 'panorama', region).add_auth(request)
+answer = URLLib3Session(verify=os.environ['AWS_CA_BUNDLE']).send(request.prepare())
+print(answer.status_code)
+print(answer.headers.get('x-amzn-ErrorType', ''))
+print(answer.text)
+";
+
+/// What came of a request.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Of HTTP.
+    pub status: u16,
+    /// `x-amzn-ErrorType`, empty where nothing is wrong.
+    pub error: String,
+    /// JSON.
+    pub body: Value,
+}
+
 /// A running `parapet demo`.
 #[derive(Debug)]
 pub struct Demo {
@@ -126,11 +154,15 @@ impl Demo {
     /// Processes of this demo, by the kernel's name (15 characters).
     #[must_use]
     pub fn processes(&self, name: &str) -> Vec<Process> {
-        let below = processes::below(self.child.id().cast_signed());
-        below
-            .into_iter()
-            .filter(|process| process.name == name)
-            .collect()
+        let mut all = self.all_processes();
+        all.retain(|process| process.name == name);
+        all
+    }
+
+    /// All processes of this demo.
+    #[must_use]
+    pub fn all_processes(&self) -> Vec<Process> {
+        processes::below(self.child.id().cast_signed())
     }
 
     /// The process of `parapet VERB`.
@@ -159,21 +191,56 @@ impl Demo {
 
     /// Runs the AWS CLI, whatever comes of it.
     pub fn aws_output(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = Command::new(&self.aws);
+        command.args(arguments).args(["--output", "json"]);
+        self.as_admin(&mut command)?.output().context("run aws")
+    }
+
+    /// Sends a GET signed for `panorama` by botocore as it is, whatever comes of it. The
+    /// body is whole: the CLI would pass over members that its model does not know.
+    /// `variables` are set last, such as another secret key.
+    pub fn signed_get(&self, path: &str, variables: &[(&str, &str)]) -> Result<Answer> {
+        let mut command = Command::new(self.aws.with_file_name("python3"));
+        command.args(["-c", SIGNED_GET, path]);
+        let output = self
+            .as_admin(&mut command)?
+            .envs(variables.iter().copied())
+            .output()
+            .context("run python3")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let mut lines = said.splitn(3, '\n');
+        let (Some(status), Some(error), Some(body)) = (lines.next(), lines.next(), lines.next())
+        else {
+            bail!(
+                "GET {path}: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        };
+        Ok(Answer {
+            status: status.parse().context("read a status")?,
+            error: error.to_owned(),
+            body: serde_json::from_str(body).with_context(|| format!("read {body:?}"))?,
+        })
+    }
+
+    /// What the demo remembers of itself: ports and the cameras' password.
+    pub fn settings(&self) -> Result<Value> {
+        let file = self.dir().join("demo.json");
+        let text = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        serde_json::from_slice(&text).context("read the demo's settings")
+    }
+
+    /// With address, CA and key of the control plane.
+    fn as_admin<'c>(&self, command: &'c mut Command) -> Result<&'c mut Command> {
         let admin = self.dir().join("server/admin");
-        let settings: Value =
-            serde_json::from_slice(&std::fs::read(self.dir().join("demo.json"))?)?;
-        let endpoint = format!("https://127.0.0.1:{}", settings["api_port"]);
-        Command::new(&self.aws)
-            .args(arguments)
-            .args(["--output", "json"])
+        let endpoint = format!("https://127.0.0.1:{}", self.settings()?["api_port"]);
+        Ok(command
             .env("AWS_SHARED_CREDENTIALS_FILE", admin.join("credentials"))
             .env("AWS_CONFIG_FILE", admin.join("config"))
             .env("AWS_CA_BUNDLE", admin.join("ca.pem"))
             .env("AWS_ENDPOINT_URL", endpoint)
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_MAX_ATTEMPTS", "1")
-            .output()
-            .context("run aws")
+            .env("AWS_MAX_ATTEMPTS", "1"))
     }
 
     /// The last lines of all logs, for a test that fails.

@@ -1,11 +1,15 @@
 //! For tests that run Parapet as its users do: waits that say what is missing, the processes of
-//! an installation, and a demo that lives as long as its test.
+//! an installation, and a demo that lives as long as its test, with cameras beside it, somebody
+//! who operates it, and a witness of its frames.
 //!
 //! Development only: no other crate depends on it outside its tests.
 #![forbid(unsafe_code)]
 
+pub mod camera;
 pub mod demo;
+pub mod operator;
 pub mod processes;
+pub mod witness;
 
 use std::time::{Duration, Instant};
 
