@@ -223,6 +223,11 @@ impl Running {
         matches!(self.source, Source::Clip(_))
     }
 
+    /// Whether it is somebody's own.
+    pub(crate) fn is_real(&self) -> bool {
+        matches!(self.source, Source::Real { .. })
+    }
+
     /// How the control plane gets to know it.
     pub(crate) fn registration(&self, settings: &Settings) -> deploy::Camera {
         let credentials = match &self.source {

@@ -275,8 +275,8 @@ impl Demo<'_> {
     }
 }
 
-/// Registers the cameras once they can be opened; those that were registered by an earlier run
-/// get the address and credentials of this one.
+/// Registers the cameras once they can be opened. Somebody's own camera that an earlier run has
+/// registered gets the address and credentials of this one; virtual ones keep theirs.
 fn register(
     aws: &Aws,
     place: &Place,
@@ -289,8 +289,11 @@ fn register(
         .iter()
         .map(|camera| camera.registration(settings))
         .collect();
-    for known in deploy::cameras(aws, &cameras, patience)? {
-        deploy::set_camera(place, known)?;
+    let known = deploy::cameras(aws, &cameras, patience)?;
+    for camera in known {
+        if running.iter().any(|r| r.is_real() && r.name == camera.name) {
+            deploy::set_camera(place, camera)?;
+        }
     }
     Ok(())
 }
