@@ -52,10 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("parapet-auth", &[]),
     ("parapet-api", &[]),
     ("parapet-manifest", &[]),
-    (
-        "parapet-virtual-camera",
-        &["parapet-codec", "parapet-media"],
-    ),
+    ("parapet-virtual-camera", &[]),
     ("parapet-testkit", &[]),
     ("xtask", &[]),
 ];
