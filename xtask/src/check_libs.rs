@@ -12,7 +12,9 @@ const MAY_LINK: &[(&str, &[&str])] = &[
     ("parapet-launcher", &[]),
     ("parapet-ingest", &[]),
     ("parapet-infer", &[]),
-    ("parapet-codec", &["libavcodec", "libavutil"]),
+    // GNU ld names libavformat here although nothing calls it: the virtual camera's feature of
+    // `ffmpeg-next` holds for the whole build, and it drops unused code after it counts libraries.
+    ("parapet-codec", &["libavcodec", "libavformat", "libavutil"]),
     (
         "parapet-virtual-camera",
         &["libavcodec", "libavformat", "libavutil"],
