@@ -251,12 +251,17 @@ impl Demo<'_> {
             seen.skip_past();
         }
         report.take(&seen);
-        deploy::wait_deployed(&aws, &instance, &patience)?;
         let deployed = Deployed {
             aws,
             device: device.id,
             instance,
         };
+        let waited = deploy::wait_deployed(&deployed.aws, &deployed.instance, &patience);
+        if let Err(error) = waited {
+            // The report tells what is known; that this may fail too is of no interest then.
+            let _: Result<()> = deployed.tell(report);
+            return Err(error);
+        }
 
         if self.arguments.check {
             screen.step("watching what the application reports");
