@@ -42,6 +42,7 @@ fn wrong_usage_is_told_with_exit_code_two() {
         ["demo", "--camera", "door=http://host/s"],
         ["demo", "--zone", "0,0,1,1"],
         ["demo", "--timeout", "soon"],
+        ["demo", "--footage", "no-such-clip.mp4"],
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_parapet"))
             .args(arguments)

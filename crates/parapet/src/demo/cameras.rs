@@ -103,6 +103,16 @@ impl Zone {
     }
 }
 
+/// A file that is there; whether it is a clip is told by playing it.
+pub(crate) fn parse_clip(text: &str) -> Result<PathBuf, String> {
+    let file = PathBuf::from(text);
+    if file.is_file() {
+        Ok(file)
+    } else {
+        Err("there is no such file".to_owned())
+    }
+}
+
 /// Reads `L,T,R,B`.
 pub(crate) fn parse_zone(text: &str) -> Result<Zone, String> {
     let numbers: Vec<f32> = text

@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(long = "camera", value_name = "NAME=URL", value_parser = cameras::parse)]
     cameras: Vec<Source>,
     /// Stream this clip, as it is, into the sample that finds visits to a zone
-    #[arg(long, value_name = "FILE", conflicts_with = "cameras")]
+    #[arg(long, value_name = "FILE", conflicts_with = "cameras", value_parser = cameras::parse_clip)]
     footage: Option<PathBuf>,
     /// The zone, relative to the picture: left, top, right, bottom
     #[arg(long, value_name = "L,T,R,B", requires = "footage", value_parser = cameras::parse_zone)]
@@ -65,13 +65,6 @@ pub(crate) struct Arguments {
 /// Runs the demo; the answer is whether all was well.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let started = Instant::now();
-    if let Some(clip) = &arguments.footage {
-        anyhow::ensure!(
-            clip.is_file(),
-            "--footage {}: there is no such file",
-            clip.display()
-        );
-    }
     let stop = stop_on_signal()?;
     // Kept until the end: dropping it deletes what a check has written.
     let temporary = (arguments.check && arguments.data.is_none())
