@@ -223,14 +223,3 @@ impl Line {
 pub(crate) fn cut(message: &str) -> String {
     message.chars().take(MESSAGE_LIMIT).collect()
 }
-
-/// An error with its causes, for a message that an operator sees.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}

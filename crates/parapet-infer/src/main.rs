@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use parapet_media::protocol::{Hello, InferEvent, InferRequest};
 use parapet_sandbox::channel::{Channel, ChannelError, Packet};
+use parapet_sandbox::{failure, inherited};
 
 use model::{LoadError, Model};
 
@@ -33,19 +34,12 @@ fn main() -> ExitCode {
         println!("parapet-infer {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
-    let channel = match parapet_sandbox::inherited::channel() {
-        Ok(channel) => channel,
-        Err(error) => {
-            eprintln!("parapet-infer: failed to {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match serve(&channel) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("parapet-infer: failed to {error}");
-            ExitCode::FAILURE
-        }
+    match inherited::channel() {
+        Ok(channel) => match serve(&channel) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failure::exit("parapet-infer", &error),
+        },
+        Err(error) => failure::exit("parapet-infer", &error),
     }
 }
 

@@ -18,6 +18,7 @@ mod worker;
 use std::error::Error;
 use std::process::ExitCode;
 
+use parapet_sandbox::failure;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Address space of the process: RTP has no bound on the length of a fragmented picture, so a
@@ -28,17 +29,7 @@ const ADDRESS_SPACE: u64 = 1024 * 1024 * 1024;
 fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let mut line = format!("parapet-ingest: failed to {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                line.push_str(": ");
-                line.push_str(&cause.to_string());
-                source = cause.source();
-            }
-            eprintln!("{line}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failure::exit("parapet-ingest", error.as_ref()),
     }
 }
 

@@ -5,7 +5,6 @@
 //! goes back to the agent; what is wrong with the channel ends the launcher.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::io::{ErrorKind, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -13,6 +12,7 @@ use std::path::Path;
 use anyhow::Context;
 use parapet_sandbox::bare::{self, Bare};
 use parapet_sandbox::channel::{Channel, ChannelError, Packet};
+use parapet_sandbox::failure;
 use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Signal, Worker};
 use parapet_sandbox::root::open_below;
 use parapet_sandbox::spawn::{
@@ -21,7 +21,7 @@ use parapet_sandbox::spawn::{
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, statat};
 use rustix::io::Errno;
-use thiserror::Error as ThisError;
+use thiserror::Error;
 
 use crate::host::{Host, Isolation};
 use crate::names::{Image, Name, NameError};
@@ -37,7 +37,7 @@ const MAX_INSTANCES: usize = 8192;
 const MAX_MESSAGE: usize = 2048;
 
 /// Why a request is refused. The message goes to the operator.
-#[derive(Debug, ThisError)]
+#[derive(Debug, Error)]
 enum RequestError {
     #[error(transparent)]
     Name(#[from] NameError),
@@ -540,15 +540,9 @@ fn bare_environment(host: &Host, worker: Worker) -> Vec<(String, String)> {
     environment
 }
 
-/// An error and its causes in one line.
+/// An error and its causes in one line, as long as an answer may be.
 fn describe(error: &RequestError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
+    let mut text = failure::with_causes(error);
     text.truncate(text.floor_char_boundary(MAX_MESSAGE));
     text
 }

@@ -43,25 +43,9 @@ const RESERVED: [&str; 9] = [
     "opt/aws/panorama/storage",
     "opt/parapet",
 ];
-/// Those of one that brings no `/usr` and gets the host's. Its own `/etc` gives way too.
-const RESERVED_WITHOUT_USR: [&str; 17] = [
-    "dev",
-    "proc",
-    "sys",
-    "tmp",
-    "run",
-    "var/tmp",
-    "opt/aws/panorama/logs",
-    "opt/aws/panorama/storage",
-    "opt/parapet",
-    "usr",
-    "bin",
-    "sbin",
-    "lib",
-    "lib32",
-    "lib64",
-    "libx32",
-    "etc",
+/// Further ones where it brings no `/usr` and gets the host's. Its own `/etc` gives way too.
+const RESERVED_FOR_HOST: [&str; 8] = [
+    "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc",
 ];
 
 /// Where an application finds the agent.
@@ -182,7 +166,8 @@ pub(crate) fn application_root(
     if own_usr {
         root.compose(tree.as_fd(), &RESERVED)?;
     } else {
-        root.compose(tree.as_fd(), &RESERVED_WITHOUT_USR)?;
+        let reserved = [&RESERVED[..], &RESERVED_FOR_HOST].concat();
+        root.compose(tree.as_fd(), &reserved)?;
         host_system(&mut root)?;
         root.file("etc/passwd", PASSWD)?;
         root.file("etc/group", GROUP)?;

@@ -4,6 +4,7 @@
 //! the camera's faults onto the board. The password goes into one message and nowhere else.
 
 use parapet_media::protocol::{Codec, IngestEvent, IngestRequest};
+use parapet_sandbox::failure::with_causes;
 use parapet_sandbox::launch::Worker;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -11,7 +12,6 @@ use tokio::sync::{mpsc, watch};
 use super::assemble::Assembler;
 use super::{CameraContext, Health, Source, Unit};
 use crate::backoff::Backoff;
-use crate::board::with_causes;
 use crate::logs;
 use crate::packets::PacketSocket;
 

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex};
 use parapet_device::desired::Blob;
 use parapet_device::reported::Reason;
 use parapet_plan::{Asset, AssetKind, AssetState};
+use parapet_sandbox::failure::with_causes;
 use tokio::sync::Notify;
 
 use crate::backoff::Backoff;
-use crate::board::{cut, with_causes};
+use crate::board::cut;
 use crate::launcher::lock;
 use crate::logs::Task;
 use crate::store::{AssetError, Store};

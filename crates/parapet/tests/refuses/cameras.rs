@@ -38,6 +38,7 @@ impl BadCameras {
         };
         let garbage = camera("garbage", "garbage", None)?;
         let foreign = camera("foreign", "wrong-codec", None)?;
+        let mumbling = camera("mumbling", "bad-sdp", None)?;
         let guarded = camera("guarded", "none", Some(("viewer", RIGHT_PASSWORD)))?;
         let relay = Relay::to(guarded.address()?)?;
         let guarded_url = format!("rtsp://{}/guarded", relay.address());
@@ -48,6 +49,7 @@ impl BadCameras {
             ("foreign", foreign.url(), None),
             ("garbage", garbage.url(), None),
             ("guarded", guarded_url.as_str(), login),
+            ("mumbling", mumbling.url(), None),
         ];
         std::thread::scope(|scope| {
             let adding = cameras.map(|(name, url, login)| {
@@ -63,10 +65,11 @@ impl BadCameras {
         let instance = operator.deploy("cameras-only", &operator.graph(&names, &nodes, &[]))?;
 
         for (node, code, hint) in [
-            ("absent", "refused", ""),
-            ("foreign", "unsupported_codec", ""),
-            ("garbage", "protocol", ""),
-            ("guarded", "unauthorized", "password"),
+            ("absent", "refused", "check port"),
+            ("foreign", "unsupported_codec", "H.264"),
+            ("garbage", "protocol", "breaks RTSP"),
+            ("guarded", "unauthorized", "set the right ones"),
+            ("mumbling", "bad_sdp", ""),
         ] {
             let remedy = operator.wait_node_error(&instance, node, code)?;
             ensure!(remedy.contains(hint) && !remedy.is_empty(), "{remedy}");
@@ -87,7 +90,7 @@ impl BadCameras {
             guarded,
             relay,
             refused_since,
-            _others: vec![garbage, foreign],
+            _others: vec![garbage, foreign, mumbling],
         })
     }
 
