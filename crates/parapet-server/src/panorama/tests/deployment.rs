@@ -283,7 +283,7 @@ async fn changing_a_camera_changes_the_document_of_every_device_that_runs_it() {
         caller: bench.admin.clone(),
         scope: bench.ctx.scope.clone(),
     };
-    let change = crate::panorama::update_camera::CameraChange::parse(br#"{"password":"newer"}"#)
+    let change = crate::panorama::update_camera::CameraChange::parse(br#"{"Password":"newer"}"#)
         .expect("a change");
     crate::panorama::update_camera::call(&call, "north", change)
         .await
