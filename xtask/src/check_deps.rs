@@ -107,6 +107,7 @@ pub(crate) fn run() -> Result<Vec<String>> {
     let metadata: Metadata =
         serde_json::from_slice(&output.stdout).context("read cargo metadata")?;
     let mut faults = faults(&metadata);
+    faults.extend(crate::reasons::run(&direct(&metadata))?);
     for banned in BANNED {
         if is_built(banned)? {
             faults.push(format!(
@@ -182,6 +183,17 @@ fn normal(package: &Package) -> impl Iterator<Item = &str> {
         .iter()
         .filter(|dependency| dependency.kind.is_none() && !dependency.optional)
         .map(|dependency| dependency.name.as_str())
+}
+
+/// What the crates of the workspace use themselves, tests and build scripts included.
+fn direct(metadata: &Metadata) -> BTreeSet<&str> {
+    metadata
+        .packages
+        .iter()
+        .filter(|package| metadata.workspace_members.contains(&package.id))
+        .flat_map(|package| &package.dependencies)
+        .map(|dependency| dependency.name.as_str())
+        .collect()
 }
 
 fn reachable<'a>(from: &'a str, by_name: &BTreeMap<&'a str, &'a Package>) -> BTreeSet<&'a str> {

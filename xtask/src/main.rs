@@ -1,12 +1,14 @@
 //! What the house promises of itself and a compiler does not check.
 //!
-//! `cargo xtask check-deps` holds the directions between crates and the purity of the pure ones;
-//! `cargo xtask check-libs` holds which executable may link which shared library. Both read what
-//! is there (`cargo metadata`, the built files) and change nothing.
+//! `cargo xtask check-deps` holds the directions between crates, the purity of the pure ones and a
+//! reason for each dependency; `cargo xtask check-libs` holds which executable may link which
+//! shared library. Both read what is there (`cargo metadata`, the page of reasons, the built
+//! files) and change nothing.
 #![forbid(unsafe_code)]
 
 mod check_deps;
 mod check_libs;
+mod reasons;
 
 use std::process::ExitCode;
 
