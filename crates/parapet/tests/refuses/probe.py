@@ -20,9 +20,9 @@ def report(**event):
         file.write(json.dumps(dict(event, type="probe")) + "\n")
 
 
-def attempt(name, function):
+def attempt(name, function, *arguments):
     try:
-        report(name=name, got=True, said=str(function())[:200])
+        report(name=name, got=True, said=str(function(*arguments))[:200])
     except (OSError, LookupError) as error:
         report(name=name, got=False, said=repr(error))
 
@@ -98,20 +98,20 @@ def main():
     # Where a host guards memories within one user, a process may still open those of its children.
     child = subprocess.Popen(["sleep", "60"]) if ON_HOST else None
     for host, port in targets["connect"]:
-        attempt("connect %s:%d" % (host, port), lambda: connect(host, port))
-    attempt("connect to an abstract socket", lambda: connect_abstract(targets["abstract"]))
+        attempt("connect %s:%d" % (host, port), connect, host, port)
+    attempt("connect to an abstract socket", connect_abstract, targets["abstract"])
     for path in targets["read"]:
-        attempt("read " + path, lambda: read(path))
-    attempt("find the agent", lambda: find_process(["agent"]))
-    attempt("find the server", lambda: find_process(["server"]))
-    attempt("read an environment", lambda: read_others("environ"))
-    attempt("read a memory", lambda: read_others("mem"))
+        attempt("read " + path, read, path)
+    attempt("find the agent", find_process, ["agent"])
+    attempt("find the server", find_process, ["server"])
+    attempt("read an environment", read_others, "environ")
+    attempt("read a memory", read_others, "mem")
     if not ON_HOST:
         for path in targets["write"]:
-            attempt("write " + path, lambda: write(path))
+            attempt("write " + path, write, path)
         for directory in ("storage", "logs"):
             path = os.path.join("/opt/aws/panorama", directory, "mine")
-            attempt("write its own " + directory, lambda: write(path))
+            attempt("write its own " + directory, write, path)
         report(name="writable", directories=writable_directories())
     if child:
         child.kill()
