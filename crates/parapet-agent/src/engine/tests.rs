@@ -79,11 +79,13 @@ impl FakeLauncher {
                     let fake = Arc::clone(&self);
                     std::thread::spawn(move || {
                         let version = crate::launcher::VERSION.to_owned();
-                        channel.send(&Hello { version }, &[], &[]).unwrap();
-                        match worker {
-                            Worker::Ingest => ingest(&channel, &fake),
-                            Worker::Codec => codec(&channel),
-                            Worker::Infer => infer(&channel),
+                        // A worker that is no longer wanted may find its channel closed.
+                        if channel.send(&Hello { version }, &[], &[]).is_ok() {
+                            match worker {
+                                Worker::Ingest => ingest(&channel, &fake),
+                                Worker::Codec => codec(&channel),
+                                Worker::Infer => infer(&channel),
+                            }
                         }
                         lock(&fake.workers).remove(&id);
                         fake.event(&LaunchEvent::Exited { id, code: 137 });
