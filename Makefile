@@ -43,5 +43,9 @@ setup: ## Install what the build needs and is missing
 model: build ## Train the sample's detector on the synthetic scenes (minutes; not part of CI)
 	tools/train-model
 
+.PHONY: bench
+bench: build ## Speed as ratios against named peers (a minute; not part of CI)
+	tools/bench
+
 .PHONY: ci
 ci: lint test ## What continuous integration runs
