@@ -27,8 +27,8 @@ lint: setup ## Format, clippy, crate directions, licences and bans
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo xtask check-deps
 	tools/deny
-	$(PYTHON) -m ruff check python examples
-	$(PYTHON) -m ruff format --check python examples
+	$(PYTHON) -m ruff check python examples bench
+	$(PYTHON) -m ruff format --check python examples bench
 
 .PHONY: build
 build: setup ## Build every executable
