@@ -15,7 +15,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "parapet",
         &[
             "parapet-agent",
-            "parapet-api",
             "parapet-auth",
             "parapet-device",
             "parapet-server",
@@ -35,7 +34,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "parapet-agent",
         &[
             "parapet-device",
-            "parapet-manifest",
             "parapet-media",
             "parapet-plan",
             "parapet-sandbox",
@@ -48,7 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("parapet-codec", &["parapet-media", "parapet-sandbox"]),
     ("parapet-infer", &["parapet-media", "parapet-sandbox"]),
     ("parapet-sandbox", &[]),
-    ("parapet-device", &["parapet-manifest"]),
+    ("parapet-device", &[]),
     ("parapet-auth", &[]),
     ("parapet-api", &[]),
     ("parapet-manifest", &[]),

@@ -5,6 +5,8 @@
 //! for them, `docs/device-protocol.md` describes them for other implementers. Stored copies carry
 //! `version`, so that an older agent can say what it does not understand.
 
+#![forbid(unsafe_code)]
+
 pub mod desired;
 pub mod enroll;
 pub mod id;
