@@ -17,4 +17,4 @@ pub mod wrap;
 
 pub use access::{Caller, Decision, Policy, PolicyError, Principal, PrincipalKind, authorize};
 pub use sigv4::{AuthError, Authenticated, Claim, Protocol, RequestHead, Rules, SecretKey};
-pub use wrap::{Label, MasterKey, WrapError};
+pub use wrap::{KeyId, Label, MasterKey, MasterKeys, WrapError};

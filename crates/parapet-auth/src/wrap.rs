@@ -1,21 +1,33 @@
 //! Envelope encryption of stored secrets: AES-256-GCM-SIV under a master key kept apart.
 //!
-//! Owns the sealed form: one byte of format, the 12-byte nonce, ciphertext and tag. The place of a
-//! secret (table, account, row, column, version) is authenticated with it, so that a sealed value
-//! copied to another row does not open. Nonces are handed in; GCM-SIV forgives a repeated one.
+//! Owns the sealed form: one byte of format, the eight bytes of the master key's ID, the 12-byte
+//! nonce, ciphertext and tag. The place of a secret (table, account, row, column, version) is
+//! authenticated with it, and so are format and key ID: a sealed value copied to another row does
+//! not open. Nonces are handed in; GCM-SIV forgives a repeated one.
+//!
+//! [`MasterKeys`] is a ring: one key seals, older ones still open. So a running server goes over to
+//! a new key row by row. Format 1, which named no key, still opens with any key of the ring.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// First byte of every sealed value.
-const FORMAT: u8 = 1;
+/// First byte of a sealed value that names its key.
+const FORMAT: u8 = 2;
+/// First byte of the older form, which names no key.
+const FORMAT_WITHOUT_KEY: u8 = 1;
 /// Bytes of a nonce.
 pub const NONCE_BYTES: usize = 12;
 /// Bytes of a master key.
 pub const KEY_BYTES: usize = 32;
+/// Bytes of a key ID.
+pub const KEY_ID_BYTES: usize = 8;
+/// What a key's ID is computed over.
+const KEY_ID_OF: &[u8] = b"parapet master key id";
 
 /// Why a secret could not be sealed or opened. Says nothing about the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -26,6 +38,11 @@ pub enum WrapError {
     /// Too short, or of a format this version does not know.
     #[error("open a sealed secret: it is cut short or of an unknown format")]
     Format,
+    /// Sealed under a key that is not in the ring.
+    #[error(
+        "open a sealed secret: it needs the master key {0}, which is not here; add it to the source of master keys as an older key"
+    )]
+    UnknownKey(KeyId),
     /// Another master key, another place, or changed bytes.
     #[error("open a sealed secret: the master key does not fit, or the row was altered")]
     Open,
@@ -57,17 +74,71 @@ impl Label<'_> {
         let _written = write!(text, "{}", self.version);
         text.into_bytes()
     }
+
+    /// The same behind format and key, which are authenticated too.
+    fn bytes_under(&self, key: KeyId) -> Vec<u8> {
+        [&[FORMAT][..], &key.0, &self.bytes()].concat()
+    }
 }
 
-/// The key that wraps all stored secrets. No `Debug`, no `Clone`; erased when dropped.
+/// Which master key: the first bytes of an HMAC under it. Not secret; written as 16 hexadecimal
+/// digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; KEY_ID_BYTES]);
+
+impl KeyId {
+    /// As sealed values carry it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; KEY_ID_BYTES] {
+        &self.0
+    }
+
+    /// The key that a sealed value names; `None` for the older form and for what is none.
+    #[must_use]
+    pub fn of_sealed(sealed: &[u8]) -> Option<Self> {
+        let (format, rest) = sealed.split_first()?;
+        let id = rest.first_chunk::<KEY_ID_BYTES>()?;
+        (*format == FORMAT).then_some(Self(*id))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A key that wraps stored secrets. Its `Debug` shows the ID only; no `Clone`; erased when dropped.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct MasterKey([u8; KEY_BYTES]);
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MasterKey").field(&self.id()).finish()
+    }
+}
 
 impl MasterKey {
     /// From 32 random bytes.
     #[must_use]
     pub fn new(bytes: [u8; KEY_BYTES]) -> Self {
         Self(bytes)
+    }
+
+    /// The name by which sealed values know this key.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.0), KEY_ID_OF);
+        let mut id = [0; KEY_ID_BYTES];
+        // An HMAC-SHA256 has 32 bytes.
+        id.copy_from_slice(&tag.as_ref()[..KEY_ID_BYTES]);
+        KeyId(id)
     }
 
     /// Seals `plain` for the place that `label` names. `nonce` is random.
@@ -77,21 +148,17 @@ impl MasterKey {
         plain: &[u8],
         nonce: [u8; NONCE_BYTES],
     ) -> Result<Vec<u8>, WrapError> {
+        let id = self.id();
         let cipher = self.cipher().ok_or(WrapError::Seal)?;
         let mut body = Zeroizing::new(plain.to_vec());
         let tag = cipher
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                Aad::from(label.bytes()),
+                Aad::from(label.bytes_under(id)),
                 &mut body,
             )
             .map_err(|_| WrapError::Seal)?;
-        let mut sealed = Vec::with_capacity(1 + NONCE_BYTES + body.len() + 16);
-        sealed.push(FORMAT);
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&body);
-        sealed.extend_from_slice(tag.as_ref());
-        Ok(sealed)
+        Ok([&[FORMAT][..], &id.0, &nonce, &body, tag.as_ref()].concat())
     }
 
     /// Opens what [`wrap`](Self::wrap) sealed for the same place.
@@ -101,18 +168,33 @@ impl MasterKey {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, WrapError> {
         let (format, rest) = sealed.split_first().ok_or(WrapError::Format)?;
+        match *format {
+            FORMAT => {
+                let (id, rest) = rest
+                    .split_first_chunk::<KEY_ID_BYTES>()
+                    .ok_or(WrapError::Format)?;
+                let id = KeyId(*id);
+                if id != self.id() {
+                    return Err(WrapError::UnknownKey(id));
+                }
+                self.open(label.bytes_under(id), rest)
+            }
+            FORMAT_WITHOUT_KEY => self.open(label.bytes(), rest),
+            _ => Err(WrapError::Format),
+        }
+    }
+
+    /// Opens nonce, ciphertext and tag.
+    fn open(&self, place: Vec<u8>, rest: &[u8]) -> Result<Zeroizing<Vec<u8>>, WrapError> {
         let (nonce, body) = rest
             .split_first_chunk::<NONCE_BYTES>()
             .ok_or(WrapError::Format)?;
-        if *format != FORMAT {
-            return Err(WrapError::Format);
-        }
         let cipher = self.cipher().ok_or(WrapError::Open)?;
         let mut plain = Zeroizing::new(body.to_vec());
         let length = cipher
             .open_in_place(
                 Nonce::assume_unique_for_key(*nonce),
-                Aad::from(label.bytes()),
+                Aad::from(place),
                 &mut plain,
             )
             .map_err(|_| WrapError::Open)?
@@ -125,6 +207,110 @@ impl MasterKey {
         UnboundKey::new(&AES_256_GCM_SIV, &self.0)
             .ok()
             .map(LessSafeKey::new)
+    }
+}
+
+/// The master keys in use: one seals, all open.
+#[derive(Debug, Clone)]
+pub struct MasterKeys {
+    current: Arc<MasterKey>,
+    older: Vec<Arc<MasterKey>>,
+}
+
+impl From<MasterKey> for MasterKeys {
+    fn from(key: MasterKey) -> Self {
+        Self::new(key, Vec::new())
+    }
+}
+
+impl MasterKeys {
+    /// `current` seals and opens, `older` only open. A key that is named twice is there once.
+    #[must_use]
+    pub fn new(current: MasterKey, older: Vec<MasterKey>) -> Self {
+        let mut ring = Self {
+            current: Arc::new(current),
+            older: Vec::new(),
+        };
+        for key in older {
+            if !ring.ids().any(|id| id == key.id()) {
+                ring.older.push(Arc::new(key));
+            }
+        }
+        ring
+    }
+
+    /// The same ring with another key that seals; all that were there still open.
+    #[must_use]
+    pub fn succeeded_by(&self, current: MasterKey) -> Self {
+        let id = current.id();
+        let before = std::iter::once(&self.current).chain(&self.older);
+        Self {
+            older: before.filter(|key| key.id() != id).cloned().collect(),
+            current: Arc::new(current),
+        }
+    }
+
+    /// The key that seals, alone.
+    #[must_use]
+    pub fn without_older(&self) -> Self {
+        Self {
+            current: Arc::clone(&self.current),
+            older: Vec::new(),
+        }
+    }
+
+    /// The key that seals.
+    #[must_use]
+    pub fn current(&self) -> &MasterKey {
+        &self.current
+    }
+
+    /// IDs of the keys that only open.
+    pub fn older_ids(&self) -> impl Iterator<Item = KeyId> + '_ {
+        self.older.iter().map(|key| key.id())
+    }
+
+    /// IDs of all keys, the one that seals first.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
+        std::iter::once(self.current.id()).chain(self.older_ids())
+    }
+
+    /// Whether a sealed value is under the key that seals.
+    #[must_use]
+    pub fn is_current(&self, sealed: &[u8]) -> bool {
+        KeyId::of_sealed(sealed) == Some(self.current.id())
+    }
+
+    /// Seals `plain` for the place that `label` names, under the current key. `nonce` is random.
+    pub fn wrap(
+        &self,
+        label: &Label<'_>,
+        plain: &[u8],
+        nonce: [u8; NONCE_BYTES],
+    ) -> Result<Vec<u8>, WrapError> {
+        self.current.wrap(label, plain, nonce)
+    }
+
+    /// Opens what was sealed for the same place under any key of the ring.
+    pub fn unwrap(
+        &self,
+        label: &Label<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, WrapError> {
+        // A value that names its key fails at once with every other; one that names none is tried
+        // with each. The first error is the current key's, unless a later key came further.
+        let mut refused = match self.current.unwrap(label, sealed) {
+            Ok(plain) => return Ok(plain),
+            Err(error) => error,
+        };
+        for key in &self.older {
+            match key.unwrap(label, sealed) {
+                Ok(plain) => return Ok(plain),
+                Err(WrapError::UnknownKey(_)) => {}
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 }
 
@@ -179,7 +365,7 @@ mod tests {
         }
         assert_eq!(
             MasterKey::new([8; 32]).unwrap(&HERE, &sealed).err(),
-            Some(WrapError::Open)
+            Some(WrapError::UnknownKey(key.id()))
         );
     }
 
@@ -211,5 +397,74 @@ mod tests {
             ..HERE
         };
         assert_ne!(a.bytes(), b.bytes());
+    }
+
+    /// As the first versions sealed: no key ID, and none among the authenticated bytes.
+    fn sealed_in_format_1(key: &MasterKey, plain: &[u8]) -> Vec<u8> {
+        let mut body = plain.to_vec();
+        let nonce = [3; NONCE_BYTES];
+        let tag = key
+            .cipher()
+            .unwrap()
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(HERE.bytes()),
+                &mut body,
+            )
+            .unwrap();
+        [&[1][..], &nonce, &body, tag.as_ref()].concat()
+    }
+
+    #[test]
+    fn a_value_of_the_older_form_opens_with_any_key_of_the_ring() {
+        let old = MasterKey::new([7; 32]);
+        let sealed = sealed_in_format_1(&old, b"hunter2");
+        assert_eq!(old.unwrap(&HERE, &sealed).unwrap().as_slice(), b"hunter2");
+        let ring = MasterKeys::from(old).succeeded_by(MasterKey::new([8; 32]));
+        assert_eq!(ring.unwrap(&HERE, &sealed).unwrap().as_slice(), b"hunter2");
+        assert!(!ring.is_current(&sealed));
+        assert_eq!(KeyId::of_sealed(&sealed), None);
+    }
+
+    #[test]
+    fn a_ring_seals_with_its_current_key_and_opens_with_all() {
+        let first = MasterKeys::from(MasterKey::new([7; 32]));
+        let before = first.wrap(&HERE, b"before", [1; 12]).unwrap();
+        let second = first.succeeded_by(MasterKey::new([8; 32]));
+        let after = second.wrap(&HERE, b"after", [1; 12]).unwrap();
+        assert!(second.is_current(&after) && !second.is_current(&before));
+        assert_eq!(second.unwrap(&HERE, &before).unwrap().as_slice(), b"before");
+        assert_eq!(second.unwrap(&HERE, &after).unwrap().as_slice(), b"after");
+        let alone = second.without_older();
+        assert_eq!(alone.unwrap(&HERE, &after).unwrap().as_slice(), b"after");
+        assert_eq!(
+            alone.unwrap(&HERE, &before).err(),
+            Some(WrapError::UnknownKey(first.current().id()))
+        );
+    }
+
+    #[test]
+    fn an_altered_value_of_an_older_key_is_told_from_one_of_an_unknown_key() {
+        let ring = MasterKeys::new(MasterKey::new([8; 32]), vec![MasterKey::new([7; 32])]);
+        let mut sealed = MasterKey::new([7; 32]).wrap(&HERE, b"x", [1; 12]).unwrap();
+        *sealed.last_mut().unwrap() ^= 1;
+        assert_eq!(ring.unwrap(&HERE, &sealed).err(), Some(WrapError::Open));
+    }
+
+    #[test]
+    fn going_back_to_an_older_key_keeps_each_key_once() {
+        let ring = MasterKeys::from(MasterKey::new([7; 32]))
+            .succeeded_by(MasterKey::new([8; 32]))
+            .succeeded_by(MasterKey::new([7; 32]));
+        let ids = [MasterKey::new([7; 32]).id(), MasterKey::new([8; 32]).id()];
+        assert_eq!(ring.ids().collect::<Vec<_>>(), ids);
+    }
+
+    #[test]
+    fn a_key_shows_its_id_and_nothing_of_itself() {
+        let ring = MasterKeys::from(MasterKey::new([0xAB; 32]));
+        let shown = format!("{ring:?} {:?}", ring.current());
+        assert!(shown.contains(&ring.current().id().to_string()));
+        assert!(!shown.to_lowercase().contains("abab") && !shown.contains("171"));
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parapet_auth::{Label, MasterKey, WrapError};
+use parapet_auth::{Label, WrapError};
 use parapet_device::desired::CameraSecret;
 use thiserror::Error;
 
@@ -17,7 +17,7 @@ use crate::config::{ConfigError, ServerConfig};
 use crate::console::Sessions;
 use crate::fleet::{Presence, Wake};
 use crate::gateway::Live;
-use crate::identity::{self, Authorities, Enrollment, IdentityError};
+use crate::identity::{self, Authorities, Enrollment, IdentityError, KeyRing};
 use crate::registry::quotas::Quotas;
 use crate::store::{Scope, Store, StoreError};
 use crate::{random, s3};
@@ -31,7 +31,7 @@ pub struct Context {
     /// Contents by their hash.
     pub blobs: Blobs,
     /// Wraps secrets and page tokens.
-    pub master_key: MasterKey,
+    pub master_key: KeyRing,
     /// How much there may be of what.
     pub quotas: Quotas,
     /// Which devices are there.
@@ -104,7 +104,7 @@ impl Context {
         };
         make_private(&config.data).map_err(|source| at(&config.data, source))?;
         let database = config.data.join("parapet.db");
-        let master_key = identity::load_master_key(config, database.exists())?;
+        let master_key = KeyRing::new(identity::load_master_key(config, database.exists())?);
         let store = Store::open(&database)?;
         let contents = config.data.join("blobs");
         let blobs = Blobs::open(contents.clone()).map_err(|source| at(&contents, source))?;

@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use parapet_auth::{Label, MasterKey, Policy};
+use parapet_auth::{Label, Policy};
 use zeroize::Zeroizing;
 
-use super::IdentityError;
+use super::{IdentityError, KeyRing};
 use crate::config::ServerConfig;
 use crate::random;
 use crate::store::identities::{self, AccessKey, User};
@@ -30,7 +30,7 @@ pub struct Endpoint<'a> {
 pub async fn first_start(
     store: &Store,
     config: &ServerConfig,
-    master: &MasterKey,
+    master: &KeyRing,
 ) -> Result<Scope, IdentityError> {
     let found = store.read(identities::first_account).await?;
     if let Some(found) = found {
@@ -86,7 +86,7 @@ pub async fn write_files(
     store: &Store,
     config: &ServerConfig,
     scope: &Scope,
-    master: &MasterKey,
+    master: &KeyRing,
     endpoint: Endpoint<'_>,
 ) -> Result<(), IdentityError> {
     let account = scope.account.clone();

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use parapet_auth::{Label, MasterKey};
+use parapet_auth::Label;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -17,7 +17,7 @@ use rcgen::{
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use super::IdentityError;
+use super::{IdentityError, KeyRing};
 use crate::random;
 use crate::store::{self, Micros, Scope, Store};
 
@@ -76,7 +76,7 @@ impl Authorities {
     pub async fn load(
         store: &Store,
         scope: &Scope,
-        master: &MasterKey,
+        master: &KeyRing,
     ) -> Result<Self, IdentityError> {
         Ok(Self {
             server: Authority::load(store, scope, master, "server").await?,
@@ -90,7 +90,7 @@ impl Authority {
     async fn load(
         store: &Store,
         scope: &Scope,
-        master: &MasterKey,
+        master: &KeyRing,
         kind: &'static str,
     ) -> Result<Self, IdentityError> {
         let label = Label {

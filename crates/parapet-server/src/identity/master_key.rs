@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use parapet_auth::MasterKey;
+use parapet_auth::{MasterKey, MasterKeys};
 use zeroize::Zeroizing;
 
 use super::IdentityError;
@@ -13,7 +13,7 @@ use crate::config::ServerConfig;
 use crate::random;
 
 /// Loads the key; makes one when there is none and no database that would need the lost one.
-pub fn load(config: &ServerConfig, has_database: bool) -> Result<MasterKey, IdentityError> {
+pub fn load(config: &ServerConfig, has_database: bool) -> Result<MasterKeys, IdentityError> {
     let path = place(config)?;
     if !config.master_key_in_data && is_inside(&path, &config.data) {
         return Err(IdentityError::KeyInsideData(path));
@@ -44,7 +44,7 @@ pub fn load(config: &ServerConfig, has_database: bool) -> Result<MasterKey, Iden
     let mut bytes = Zeroizing::new([0; 32]);
     hex::decode_to_slice(text.trim_end(), bytes.as_mut_slice())
         .map_err(|_| IdentityError::KeyFormat(path))?;
-    Ok(MasterKey::new(*bytes))
+    Ok(MasterKeys::from(MasterKey::new(*bytes)))
 }
 
 /// The first of: variable, systemd credential, `/etc`, the user's configuration.

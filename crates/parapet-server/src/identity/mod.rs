@@ -8,6 +8,7 @@
 mod admin;
 mod authority;
 mod enrollment;
+mod key_ring;
 mod master_key;
 mod server_certificate;
 
@@ -21,6 +22,7 @@ pub(crate) use admin::key_label;
 pub use admin::{Endpoint, first_start, write_files};
 pub use authority::{Authorities, Authority, IssuedLeaf, Leaf};
 pub use enrollment::{Archive, Claim, EnrollError, Enrollment};
+pub use key_ring::KeyRing;
 pub use master_key::load as load_master_key;
 pub use server_certificate::ServerCertificate;
 
