@@ -6,15 +6,20 @@
 //!
 //! - [`sigv4`] turns a request's head into a proof that the holder of a key sent it (verification),
 //!   and makes such requests (signing, for our own clients);
-//! - [`access`] says who a principal is and what its policies allow;
+//! - [`principal`] says who somebody is, [`policy`] what the policies that speak for them allow;
 //! - [`wrap`] seals secrets for the database under a master key that is kept elsewhere.
 
 #![forbid(unsafe_code)]
 
-pub mod access;
+pub mod policy;
+pub mod principal;
 pub mod sigv4;
 pub mod wrap;
 
-pub use access::{Caller, Decision, Policy, PolicyError, Principal, PrincipalKind, authorize};
+pub use policy::{
+    Asker, Attached, Context, Decision, Denial, Grants, Policy, PolicyError, PolicyKind, Question,
+    authorize, decide, decide_trust,
+};
+pub use principal::{Caller, Principal, PrincipalKind};
 pub use sigv4::{AuthError, Authenticated, Claim, Protocol, RequestHead, Rules, SecretKey};
 pub use wrap::{KeyId, Label, MasterKey, MasterKeys, WrapError};

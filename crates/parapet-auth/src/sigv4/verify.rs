@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{digest, hmac};
 
-use crate::access::Caller;
+use crate::principal::Caller;
 
 use super::canonical::{self, Parameter, PathRule};
 use super::chunks::{Chain, ChunkDecoder};

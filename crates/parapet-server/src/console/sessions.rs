@@ -103,19 +103,18 @@ fn hash(token: &str) -> Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parapet_auth::{Policy, Principal, PrincipalKind};
+    use parapet_auth::{Grants, Principal, PrincipalKind};
 
     fn caller() -> Caller {
-        Caller {
-            principal: Principal {
-                account: "123456789012".to_owned(),
-                kind: PrincipalKind::User {
-                    id: "AIDAX".to_owned(),
-                    name: "ann".to_owned(),
-                },
+        let principal = Principal {
+            account: "123456789012".to_owned(),
+            kind: PrincipalKind::User {
+                id: "AIDAX".to_owned(),
+                path: "/".to_owned(),
+                name: "ann".to_owned(),
             },
-            policies: std::iter::empty::<Policy>().collect(),
-        }
+        };
+        Caller::new(principal, "AKIAX", Grants::identity(Vec::new()))
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use parapet_auth::{Caller, Policy, Principal, PrincipalKind, SecretKey};
+use parapet_auth::{
+    Attached, Caller, Grants, Policy, PolicyKind, Principal, PrincipalKind, SecretKey,
+};
 use thiserror::Error;
 
 use crate::context::Context;
@@ -46,16 +48,17 @@ impl Keys {
             .master_key
             .unwrap(&key_label(&key.account, &key.id), &key.wrapped)?;
         let secret = SecretKey::new(String::from_utf8(std::mem::take(&mut *secret))?);
-        let caller = Caller {
-            principal: Principal {
-                account: key.account,
-                kind: PrincipalKind::User {
-                    id: key.user.id,
-                    name: key.user.name,
-                },
+        let policy = Policy::parse(&key.user.policy_json, PolicyKind::Managed)?;
+        let principal = Principal {
+            account: key.account,
+            kind: PrincipalKind::User {
+                id: key.user.id,
+                path: "/".to_owned(),
+                name: key.user.name,
             },
-            policies: [Policy::parse(&key.user.policy_json)?].into(),
         };
+        let grants = Grants::identity(vec![Attached::new("AdministratorAccess", policy)]);
+        let caller = Caller::new(principal, key.id, grants);
         Ok(Some((secret, caller)))
     }
 }

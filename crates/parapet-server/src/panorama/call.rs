@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parapet_api::{Arn, Operation, PackageIdentifier, ResourceType, Timestamp, page_size};
-use parapet_auth::{Caller, authorize};
+use parapet_auth::{Caller, Decision, authorize};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,13 +28,13 @@ pub struct Call {
 impl Call {
     /// Refuses unless the caller's policies allow `action` (`panorama:…`) on `resource`.
     pub fn authorize(&self, action: &str, resource: &str) -> Result<(), Failure> {
-        if authorize(&self.caller, action, resource).is_allowed() {
-            return Ok(());
+        match authorize(&self.caller, action, resource) {
+            Decision::Allowed { .. } => Ok(()),
+            Decision::Denied(denial) => {
+                let arn = self.caller.principal.arn();
+                Err(Failure::Denied(denial.message(&arn, action, resource)))
+            }
         }
-        Err(Failure::Denied(format!(
-            "User: {} is not authorized to perform: {action} on resource: {resource}",
-            self.caller.principal.arn()
-        )))
     }
 
     /// The ARN of a resource of the caller's account.

@@ -48,7 +48,7 @@ fn identity(caller: &Caller, id: &str) -> Response<Bytes> {
          </GetCallerIdentityResult><ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata>\
          </GetCallerIdentityResponse>",
         escape(&caller.principal.arn()),
-        escape(caller.principal.unique_id()),
+        escape(&caller.principal.unique_id()),
         escape(&caller.principal.account),
     );
     xml(StatusCode::OK, body)

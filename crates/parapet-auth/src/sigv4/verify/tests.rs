@@ -1,7 +1,8 @@
 //! Each pitfall of `research/security.md` 1.4 that a verifier can fall into is a test here.
 
 use super::*;
-use crate::access::{Policy, Principal, PrincipalKind};
+use crate::policy::Grants;
+use crate::principal::{Principal, PrincipalKind};
 use crate::sigv4::{Protocol, SignRequest, sign};
 
 const NOW: i64 = 1_800_000_000;
@@ -18,16 +19,15 @@ fn secret() -> SecretKey {
 }
 
 fn caller() -> Caller {
-    Caller {
-        principal: Principal {
-            account: "123456789012".to_owned(),
-            kind: PrincipalKind::User {
-                id: "AIDAX".to_owned(),
-                name: "ann".to_owned(),
-            },
+    let principal = Principal {
+        account: "123456789012".to_owned(),
+        kind: PrincipalKind::User {
+            id: "AIDAX".to_owned(),
+            path: "/".to_owned(),
+            name: "ann".to_owned(),
         },
-        policies: std::iter::empty::<Policy>().collect(),
-    }
+    };
+    Caller::new(principal, KEY, Grants::identity(Vec::new()))
 }
 
 /// A request that owns its parts, so that a test can alter them after signing.

@@ -9,7 +9,7 @@ mod packages;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parapet_auth::{Caller, Policy, Principal};
+use parapet_auth::{Attached, Caller, Grants, Policy, PolicyKind, Principal, PrincipalKind};
 use parapet_device::{DesiredDocument, Generation, Reported};
 use serde_json::{Value, json};
 
@@ -54,19 +54,19 @@ impl Answer {
 }
 
 fn caller(policies: &[&str]) -> Caller {
-    Caller {
-        principal: Principal {
-            account: ACCOUNT.to_owned(),
-            kind: parapet_auth::access::PrincipalKind::User {
-                id: "AIDATEST".to_owned(),
-                name: "tester".to_owned(),
-            },
+    let principal = Principal {
+        account: ACCOUNT.to_owned(),
+        kind: PrincipalKind::User {
+            id: "AIDATEST".to_owned(),
+            path: "/".to_owned(),
+            name: "tester".to_owned(),
         },
-        policies: policies
-            .iter()
-            .map(|text| Policy::parse(text).expect("a policy"))
-            .collect(),
-    }
+    };
+    let policies = policies.iter().map(|text| {
+        let policy = Policy::parse(text, PolicyKind::Managed).expect("a policy");
+        Attached::new("test", policy)
+    });
+    Caller::new(principal, "AKIATEST", Grants::identity(policies.collect()))
 }
 
 impl Bench {
