@@ -7,12 +7,14 @@
 //! - [`sigv4`] turns a request's head into a proof that the holder of a key sent it (verification),
 //!   and makes such requests (signing, for our own clients);
 //! - [`principal`] says who somebody is, [`policy`] what the policies that speak for them allow;
+//! - [`session`] seals and opens the tokens of temporary credentials;
 //! - [`wrap`] seals secrets for the database under a master key that is kept elsewhere.
 
 #![forbid(unsafe_code)]
 
 pub mod policy;
 pub mod principal;
+pub mod session;
 pub mod sigv4;
 pub mod wrap;
 
@@ -21,5 +23,9 @@ pub use policy::{
     authorize, decide, decide_trust,
 };
 pub use principal::{Caller, Principal, PrincipalKind};
-pub use sigv4::{AuthError, Authenticated, Claim, Protocol, RequestHead, Rules, SecretKey};
+pub use session::{SessionClaims, SessionRing};
+pub use sigv4::{
+    AuthError, Authenticated, Claim, Credential, Protocol, RequestHead, Rules, SecretKey,
+    SigningKey,
+};
 pub use wrap::{KeyId, Label, MasterKey, MasterKeys, WrapError};

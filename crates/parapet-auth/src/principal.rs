@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::policy::{Context, Grants};
+use crate::session::SessionClaims;
 
 /// An identity of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -125,6 +126,8 @@ pub struct Caller {
     pub grants: Arc<Grants>,
     /// Tags of the user, or of the role and its session: `aws:PrincipalTag/…`.
     pub tags: Arc<BTreeMap<String, String>>,
+    /// What the token of a session says; `None` for a long-term key.
+    pub session: Option<Arc<SessionClaims>>,
 }
 
 impl Caller {
@@ -139,6 +142,7 @@ impl Caller {
             access_key: access_key.into(),
             grants: grants.into(),
             tags: Arc::default(),
+            session: None,
         }
     }
 

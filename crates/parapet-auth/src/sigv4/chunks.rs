@@ -407,7 +407,7 @@ mod tests {
             service: "s3".to_owned(),
         };
         let chain = Chain {
-            key: secret.derive(&scope),
+            key: secret.derive(&scope).key,
             date: "20130524T000000Z".to_owned(),
             scope: scope.to_string(),
             previous: "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9".to_owned(),

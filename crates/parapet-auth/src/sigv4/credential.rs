@@ -1,4 +1,4 @@
-//! Secret keys, the scope of a signature, and the key derived for it.
+//! Secret keys, the scope of a signature, the key derived for it, and what a server knows of it.
 
 use std::fmt;
 
@@ -6,6 +6,7 @@ use aws_lc_rs::hmac;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::error::AuthError;
+use crate::session::OpenSession;
 
 /// A secret access key. No `Debug`; erased when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -18,8 +19,16 @@ impl SecretKey {
         Self(text)
     }
 
-    /// The key that signs within `scope`.
-    pub(super) fn derive(&self, scope: &Scope) -> hmac::Key {
+    /// Its text, for the one answer that shows it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The key that signs within `scope`. Worth keeping: it costs more than the rest of a
+    /// verification, and signs nothing outside of its day, region and service.
+    #[must_use]
+    pub fn derive(&self, scope: &Scope) -> SigningKey {
         let mut first = format!("AWS4{}", self.0).into_bytes();
         let mut key = hmac::Key::new(hmac::HMAC_SHA256, &first);
         first.zeroize();
@@ -33,7 +42,42 @@ impl SecretKey {
             key = hmac::Key::new(hmac::HMAC_SHA256, &tag);
             tag.zeroize();
         }
-        key
+        SigningKey {
+            scope: scope.clone(),
+            key,
+        }
+    }
+}
+
+/// What a secret access key becomes within a scope. No `Debug`; AWS-LC erases it when dropped.
+#[derive(Clone)]
+pub struct SigningKey {
+    scope: Scope,
+    pub(super) key: hmac::Key,
+}
+
+impl SigningKey {
+    /// What it signs.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+}
+
+/// What the server knows of the access key that a claim names.
+#[derive(Clone, Copy)]
+pub enum Credential<'a> {
+    /// A key of a user, which comes without a token.
+    LongTerm(&'a SigningKey),
+    /// A session, good for requests with this very token and no other.
+    Session(&'a SigningKey, &'a OpenSession),
+}
+
+impl<'a> Credential<'a> {
+    pub(super) fn key(self) -> &'a SigningKey {
+        match self {
+            Self::LongTerm(key) | Self::Session(key, _) => key,
+        }
     }
 }
 

@@ -5,6 +5,9 @@
 
 use thiserror::Error;
 
+use super::time;
+use crate::session::SessionError;
+
 /// Why a signature was not accepted. Everything in it came from the request itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AuthError {
@@ -52,14 +55,16 @@ pub enum AuthError {
         found: String,
     },
     /// The clocks differ by too much.
-    #[error(
-        "Signature not yet current or expired: the request was signed at {signed}, {minutes} minutes are allowed; set the clock of the client"
-    )]
+    #[error("{}", skew(.signed, *.signed_at, *.now, *.allowed))]
     Skew {
-        /// The request's time.
+        /// The request's time as it says it.
         signed: String,
-        /// Allowed difference.
-        minutes: i64,
+        /// The same in seconds since the epoch.
+        signed_at: i64,
+        /// This server's time, seconds since the epoch.
+        now: i64,
+        /// Allowed difference, seconds.
+        allowed: i64,
     },
     /// A presigned URL after its time.
     #[error("Request has expired: make a new presigned URL")]
@@ -67,11 +72,9 @@ pub enum AuthError {
     /// No such access key.
     #[error("The security token included in the request is invalid")]
     UnknownKey,
-    /// A session token, of which this server has issued none.
-    #[error(
-        "The security token included in the request is invalid: this server issued no session token"
-    )]
-    SessionToken,
+    /// The session token does not fit, is missing, or is there without need.
+    #[error("{0}")]
+    Token(TokenProblem),
     /// Wrong key, or the request was altered on its way.
     #[error(
         "The request signature we calculated does not match the signature you provided. Check your key and signing method"
@@ -80,6 +83,44 @@ pub enum AuthError {
     /// The body is not the one that was signed, or may not be sent in this way.
     #[error("the request's body {0}")]
     Body(&'static str),
+    /// A mistake of this server, such as a key of another scope.
+    #[error("the server failed to verify the signature: {0}")]
+    Server(&'static str),
+}
+
+/// What is wrong with a session token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TokenProblem {
+    /// A temporary access key (`ASIA…`) came without its token.
+    #[error(
+        "The security token included in the request is invalid: a temporary access key comes with its session token, send x-amz-security-token and sign it"
+    )]
+    Missing,
+    /// A long-term access key (`AKIA…`) came with a token.
+    #[error(
+        "The security token included in the request is invalid: a long-term access key has no session token, remove it"
+    )]
+    NotForKey,
+    /// Not one of ours, altered, or that of another access key.
+    #[error("The security token included in the request is invalid")]
+    Invalid,
+    /// Its time is over.
+    #[error("The security token included in the request is expired")]
+    Expired,
+    /// The sessions of its user or role were revoked.
+    #[error("The security token included in the request is expired: its session was revoked")]
+    Revoked,
+}
+
+impl From<SessionError> for AuthError {
+    fn from(error: SessionError) -> Self {
+        Self::Token(match error {
+            SessionError::Expired => TokenProblem::Expired,
+            SessionError::Invalid | SessionError::TooLarge | SessionError::Seal => {
+                TokenProblem::Invalid
+            }
+        })
+    }
 }
 
 /// Whose fault it is.
@@ -89,6 +130,10 @@ pub enum Fault {
     Request,
     /// It can, but is not believed: 403.
     Identity,
+    /// The clocks of client and server differ: 403, with the server's time.
+    Clock,
+    /// The server's own: 500.
+    Server,
 }
 
 /// How a service writes its errors.
@@ -139,6 +184,8 @@ impl AuthError {
             | Self::Algorithm(_)
             | Self::HeadTooLarge
             | Self::AmbiguousPath => Fault::Request,
+            Self::Skew { .. } => Fault::Clock,
+            Self::Server(_) => Fault::Server,
             _ => Fault::Identity,
         }
     }
@@ -148,8 +195,11 @@ impl AuthError {
     pub fn status(&self, protocol: Protocol) -> u16 {
         match (self, protocol) {
             (Self::Body(_), _) | (Self::Scope { .. }, Protocol::S3) => 400,
-            _ if self.fault() == Fault::Request => 400,
-            _ => 403,
+            _ => match self.fault() {
+                Fault::Request => 400,
+                Fault::Identity | Fault::Clock => 403,
+                Fault::Server => 500,
+            },
         }
     }
 
@@ -161,10 +211,19 @@ impl AuthError {
             (Self::Missing, RestJson) => "MissingAuthenticationTokenException",
             (Self::Missing, Query) => "MissingAuthenticationToken",
             (Self::Missing | Self::UnsignedHeader(_) | Self::Expired, S3) => "AccessDenied",
-            (Self::UnknownKey | Self::SessionToken, RestJson) => "UnrecognizedClientException",
-            (Self::UnknownKey | Self::SessionToken, Query) => "InvalidClientTokenId",
+            (Self::Token(TokenProblem::Expired | TokenProblem::Revoked), RestJson) => {
+                "ExpiredTokenException"
+            }
+            (Self::Token(TokenProblem::Expired | TokenProblem::Revoked), Query | S3) => {
+                "ExpiredToken"
+            }
+            (Self::UnknownKey | Self::Token(_), RestJson) => "UnrecognizedClientException",
+            (Self::UnknownKey | Self::Token(_), Query) => "InvalidClientTokenId",
             (Self::UnknownKey, S3) => "InvalidAccessKeyId",
-            (Self::SessionToken, S3) => "InvalidToken",
+            (Self::Token(_), S3) => "InvalidToken",
+            (Self::Server(_), RestJson) => "InternalServerException",
+            (Self::Server(_), Query) => "InternalFailure",
+            (Self::Server(_), S3) => "InternalError",
             (Self::Skew { .. }, S3) => "RequestTimeTooSkewed",
             (Self::Body(_), S3) => "XAmzContentSHA256Mismatch",
             (
@@ -191,5 +250,22 @@ impl AuthError {
             (_, RestJson) => "IncompleteSignatureException",
             (_, Query) => "IncompleteSignature",
         }
+    }
+}
+
+/// The original's words, which SDKs and people look for, and which tell the server's time.
+fn skew(signed: &str, signed_at: i64, now: i64, allowed: i64) -> String {
+    let text = |at| time::format(at).unwrap_or_else(|| "an unknown time".to_owned());
+    let (now_text, minutes) = (text(now), allowed / 60);
+    if signed_at > now {
+        let limit = text(now.saturating_add(allowed));
+        format!(
+            "Signature not yet current: {signed} is still later than {limit} ({now_text} + {minutes} min.); set the clock of the client"
+        )
+    } else {
+        let limit = text(now.saturating_sub(allowed));
+        format!(
+            "Signature expired: {signed} is now earlier than {limit} ({now_text} - {minutes} min.); set the clock of the client"
+        )
     }
 }

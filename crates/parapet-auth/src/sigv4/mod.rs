@@ -24,8 +24,8 @@ mod verify;
 mod vectors;
 
 pub use chunks::{ChunkDecoder, PayloadError, Trailers};
-pub use credential::{Scope, SecretKey};
-pub use error::{AuthError, Fault, Protocol};
+pub use credential::{Credential, Scope, SecretKey, SigningKey};
+pub use error::{AuthError, Fault, Protocol, TokenProblem};
 pub use payload::BodyProof;
 pub use request::RequestHead;
 pub use sign::{SignRequest, sign};

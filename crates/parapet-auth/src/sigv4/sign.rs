@@ -69,7 +69,7 @@ pub fn sign(request: &SignRequest<'_>) -> Result<Vec<(&'static str, String)>, Au
     };
     let secret = SecretKey::new(request.secret_key.to_owned());
     let text = string_to_sign(&date, &scope, &canonical);
-    let signature = hex::encode(hmac::sign(&secret.derive(&scope), text.as_bytes()));
+    let signature = hex::encode(hmac::sign(&secret.derive(&scope).key, text.as_bytes()));
     let authorization = format!(
         "{ALGORITHM} Credential={}/{scope}, SignedHeaders={}, Signature={signature}",
         request.access_key,

@@ -3,11 +3,12 @@
 use aws_lc_rs::{digest, hmac};
 
 use crate::principal::Caller;
+use crate::session::is_session_key;
 
 use super::canonical::{self, Parameter, PathRule};
 use super::chunks::{Chain, ChunkDecoder};
-use super::credential::{self, Scope, SecretKey};
-use super::error::AuthError;
+use super::credential::{self, Credential, Scope};
+use super::error::{AuthError, TokenProblem};
 use super::payload::{BodyProof, Declared};
 use super::request::RequestHead;
 use super::{ALGORITHM, time};
@@ -39,8 +40,9 @@ pub struct Claim<'a> {
     date: String,
     signed: Vec<String>,
     signature: [u8; 32],
-    has_token: bool,
+    token: Option<String>,
     presigned: bool,
+    now: i64,
 }
 
 /// Proof that the holder of an access key sent this head. Only this module makes one.
@@ -94,7 +96,7 @@ impl<'a> Claim<'a> {
                     "is there beside a signed query",
                 ));
             }
-            (Some(text), false) => Self::from_header(head, text)?,
+            (Some(text), false) => Self::from_header(head, text, rules.now)?,
             (None, true) => Self::from_query(head, &parameters, rules.now)?,
             (None, false) if parameters.iter().any(|(name, _)| name == b"AWSAccessKeyId") => {
                 return Err(AuthError::Algorithm("AWS2".to_owned()));
@@ -111,6 +113,18 @@ impl<'a> Claim<'a> {
         &self.access_key
     }
 
+    /// The session token that came with it: the server opens it to learn whose session it is.
+    #[must_use]
+    pub fn session_token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// What the signature is good for: the signing key is derived for it.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
     /// The service that shall answer.
     #[must_use]
     pub fn service(&self) -> &str {
@@ -120,7 +134,7 @@ impl<'a> Claim<'a> {
     /// Verifies head and body together: all services but S3.
     pub fn verify_whole(
         self,
-        secret: &SecretKey,
+        credential: Credential<'_>,
         caller: Caller,
         body: &[u8],
     ) -> Result<Authenticated, AuthError> {
@@ -142,14 +156,14 @@ impl<'a> Claim<'a> {
         if canonical::is_ambiguous(self.head.path) {
             return Err(AuthError::AmbiguousPath);
         }
-        self.verify(secret, &hex::encode(computed), PathRule::Escaped)?;
+        self.verify(credential, &hex::encode(computed), PathRule::Escaped)?;
         Ok(self.proven(caller, BodyProof::Verified))
     }
 
     /// Verifies the head of an S3 request; the body is proven later, as the result says.
     pub fn verify_head(
         self,
-        secret: &SecretKey,
+        credential: Credential<'_>,
         caller: Caller,
     ) -> Result<Authenticated, AuthError> {
         if !self.is_s3() {
@@ -170,7 +184,7 @@ impl<'a> Claim<'a> {
                 "streams in a presigned request",
             ));
         }
-        let key = self.verify(secret, text, PathRule::Wire)?;
+        let key = self.verify(credential, text, PathRule::Wire)?;
         let body = match declared {
             Declared::Sha256(hash) => BodyProof::Sha256(hash),
             Declared::Unsigned => BodyProof::Unsigned,
@@ -192,7 +206,7 @@ impl<'a> Claim<'a> {
         }
     }
 
-    fn from_header(head: &'a RequestHead<'a>, text: &str) -> Result<Self, AuthError> {
+    fn from_header(head: &'a RequestHead<'a>, text: &str, now: i64) -> Result<Self, AuthError> {
         let (algorithm, rest) = text.split_once(' ').unwrap_or((text, ""));
         if algorithm != ALGORITHM {
             return Err(AuthError::Algorithm(algorithm.chars().take(40).collect()));
@@ -234,8 +248,9 @@ impl<'a> Claim<'a> {
             date: date.to_owned(),
             signed: signed_headers(signed.ok_or_else(|| missing("SignedHeaders"))?)?,
             signature: parse_signature(signature.ok_or_else(|| missing("Signature"))?)?,
-            has_token: head.header("x-amz-security-token")?.is_some(),
+            token: head.header("x-amz-security-token")?.map(str::to_owned),
             presigned: false,
+            now,
         })
     }
 
@@ -298,8 +313,9 @@ impl<'a> Claim<'a> {
             date: date.to_owned(),
             signed: signed_headers(need("X-Amz-SignedHeaders")?)?,
             signature: parse_signature(need("X-Amz-Signature")?)?,
-            has_token: find("X-Amz-Security-Token")?.is_some(),
+            token: find("X-Amz-Security-Token")?.map(str::to_owned),
             presigned: true,
+            now,
         })
     }
 
@@ -313,7 +329,9 @@ impl<'a> Claim<'a> {
         if early || late {
             return Err(AuthError::Skew {
                 signed: self.date.clone(),
-                minutes: allowed / 60,
+                signed_at,
+                now: rules.now,
+                allowed,
             });
         }
         if self.date[..8] != self.scope.day {
@@ -328,6 +346,11 @@ impl<'a> Claim<'a> {
                 "",
                 "stands in the query of S3 requests only; sign with the Authorization header",
             ));
+        }
+        match (is_session_key(&self.access_key), self.token.is_some()) {
+            (true, false) => return Err(AuthError::Token(TokenProblem::Missing)),
+            (false, true) => return Err(AuthError::Token(TokenProblem::NotForKey)),
+            _ => {}
         }
         self.check_coverage()
     }
@@ -351,20 +374,43 @@ impl<'a> Claim<'a> {
     /// The one comparison. Returns the derived key, which signed chunks go on with.
     fn verify(
         &self,
-        secret: &SecretKey,
+        credential: Credential<'_>,
         payload: &str,
         rule: PathRule,
     ) -> Result<hmac::Key, AuthError> {
-        if self.has_token {
-            return Err(AuthError::SessionToken);
-        }
+        self.check_credential(credential)?;
         let signed = self.signed.iter().map(String::as_str).collect::<Vec<_>>();
         let canonical = canonical::request(self.head, rule, &signed, payload)?;
         let text = string_to_sign(&self.date, &self.scope, &canonical);
-        let key = secret.derive(&self.scope);
+        let key = &credential.key().key;
         // Compares in constant time.
-        hmac::verify(&key, text.as_bytes(), &self.signature).map_err(|_| AuthError::Mismatch)?;
-        Ok(key)
+        hmac::verify(key, text.as_bytes(), &self.signature).map_err(|_| AuthError::Mismatch)?;
+        Ok(key.clone())
+    }
+
+    /// That the key is the one of this claim's scope, and of a session the one of this very token.
+    fn check_credential(&self, credential: Credential<'_>) -> Result<(), AuthError> {
+        if *credential.key().scope() != self.scope {
+            return Err(AuthError::Server("the signing key is of another scope"));
+        }
+        match (credential, &self.token) {
+            (Credential::LongTerm(_), None) => Ok(()),
+            (Credential::LongTerm(_), Some(_)) => Err(AuthError::Token(TokenProblem::NotForKey)),
+            (Credential::Session(..), None) => Err(AuthError::Token(TokenProblem::Missing)),
+            (Credential::Session(_, session), Some(token)) => {
+                let hash = digest::digest(&digest::SHA256, token.as_bytes());
+                if hash.as_ref() != session.token_sha256()
+                    || session.claims.access_key != self.access_key
+                {
+                    return Err(AuthError::Token(TokenProblem::Invalid));
+                }
+                // Also ends a presigned URL that was to live longer than the token.
+                if self.now >= session.claims.expires {
+                    return Err(AuthError::Token(TokenProblem::Expired));
+                }
+                Ok(())
+            }
+        }
     }
 
     fn chunks(&self, key: hmac::Key, declared: Declared) -> Result<ChunkDecoder, AuthError> {

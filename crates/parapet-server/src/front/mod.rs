@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper::body::Incoming;
-use parapet_auth::{AuthError, Authenticated, Claim, Protocol, RequestHead, Rules};
+use parapet_auth::{AuthError, Authenticated, Claim, Credential, Protocol, RequestHead, Rules};
 use tokio::time::timeout;
 
 use crate::context::Context;
@@ -117,8 +117,10 @@ impl Front {
             Ok(None) => return refuse(&AuthError::UnknownKey),
             Err(error) => return internal(&error, protocol, request_id),
         };
+        let key = secret.derive(claim.scope());
+        let credential = Credential::LongTerm(&key);
         if service == "s3" {
-            return match claim.verify_head(&secret, caller) {
+            return match claim.verify_head(credential, caller) {
                 Ok(proof) => {
                     drop(head);
                     let request = Request::from_parts(parts, body);
@@ -136,7 +138,7 @@ impl Front {
             Ok(body) => body,
             Err(refusal) => return refusal.response(protocol, request_id),
         };
-        match claim.verify_whole(&secret, caller, &body) {
+        match claim.verify_whole(credential, caller, &body) {
             Ok(proof) => self.call(&service, &proof, &parts, &body, request_id).await,
             Err(error) => refuse(&error),
         }
