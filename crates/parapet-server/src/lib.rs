@@ -20,6 +20,7 @@ pub mod identity;
 pub mod metrics;
 pub mod panorama;
 pub mod parapet;
+pub mod query;
 pub mod random;
 pub mod registry;
 pub mod s3;

@@ -9,8 +9,9 @@ use parapet_auth::{
 use thiserror::Error;
 
 use crate::context::Context;
-use crate::identity::key_label;
-use crate::store::{StoreError, identities};
+use crate::identity::{ADMINISTRATOR, key_label};
+use crate::store::access_keys::{self, KeyStatus};
+use crate::store::{Holder, StoreError, attachments, inline_policies, users};
 
 /// Why a key that is there cannot be used.
 #[derive(Debug, Error)]
@@ -40,24 +41,48 @@ impl Keys {
         let found = self
             .context
             .store
-            .read(move |connection| identities::key(connection, &wanted))
+            .read::<_, StoreError, _>(move |connection| {
+                let Some(key) = access_keys::get(connection, &wanted)? else {
+                    return Ok(None);
+                };
+                let Some(user) = users::by_id(connection, &key.account, &key.user)? else {
+                    return Ok(None);
+                };
+                let holder = Holder::user(&user.id);
+                let inline = inline_policies::of(connection, &key.account, &holder)?;
+                let attached = attachments::of(connection, &key.account, &holder)?;
+                Ok(Some((key, user, inline, attached)))
+            })
             .await?;
-        let Some(key) = found else { return Ok(None) };
+        let Some((key, user, inline, attached)) = found else {
+            return Ok(None);
+        };
+        if key.status == KeyStatus::Inactive {
+            return Ok(None);
+        }
+        let mut policies = Vec::new();
+        for (name, document) in inline {
+            let policy = Policy::parse(&document, PolicyKind::InlineUser)?;
+            policies.push(Attached::new(name, policy));
+        }
+        if attached.iter().any(|arn| arn == ADMINISTRATOR) {
+            let policy = Policy::parse(Policy::ADMINISTRATOR, PolicyKind::Managed)?;
+            policies.push(Attached::new("AdministratorAccess", policy));
+        }
         let mut secret = self
             .context
             .master_key
             .unwrap(&key_label(&key.account, &key.id), &key.wrapped)?;
         let secret = SecretKey::new(String::from_utf8(std::mem::take(&mut *secret))?);
-        let policy = Policy::parse(&key.user.policy_json, PolicyKind::Managed)?;
         let principal = Principal {
             account: key.account,
             kind: PrincipalKind::User {
-                id: key.user.id,
-                path: "/".to_owned(),
-                name: key.user.name,
+                id: user.id,
+                path: user.path,
+                name: user.name,
             },
         };
-        let grants = Grants::identity(vec![Attached::new("AdministratorAccess", policy)]);
+        let grants = Grants::identity(policies);
         let caller = Caller::new(principal, key.id, grants);
         Ok(Some((secret, caller)))
     }

@@ -5,17 +5,22 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use parapet_auth::{Label, Policy};
+use parapet_auth::Label;
 use zeroize::Zeroizing;
 
 use super::{IdentityError, KeyRing};
 use crate::config::ServerConfig;
 use crate::random;
-use crate::store::identities::{self, AccessKey, User};
-use crate::store::{Micros, Scope, Store};
+use crate::store::access_keys::{AccessKey, KeyStatus};
+use crate::store::users::User;
+use crate::store::{
+    Holder, Micros, Scope, Store, StoreError, access_keys, accounts, attachments, users,
+};
 
 /// Name of the first user. Not the account's root: it has a policy and can be taken away.
 const ADMIN: &str = "admin";
+/// What it may: everything, by a policy that can be seen and detached.
+pub(crate) const ADMINISTRATOR: &str = "arn:aws:iam::aws:policy/AdministratorAccess";
 
 /// How clients reach the server.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +37,7 @@ pub async fn first_start(
     config: &ServerConfig,
     master: &KeyRing,
 ) -> Result<Scope, IdentityError> {
-    let found = store.read(identities::first_account).await?;
+    let found = store.read(accounts::first).await?;
     if let Some(found) = found {
         if let Some(wanted) = config.account_id.clone().filter(|wanted| *wanted != found) {
             return Err(IdentityError::OtherAccount { wanted, found });
@@ -47,10 +52,14 @@ pub async fn first_start(
         None => random_account()?,
     };
     let made = IdentityError::Random;
+    let now = Micros::now();
     let user = User {
         id: format!("AIDA{}", &random::base32::<16>().map_err(made)?[..17]),
         name: ADMIN.to_owned(),
-        policy_json: Policy::ADMINISTRATOR.to_owned(),
+        path: "/".to_owned(),
+        boundary: None,
+        not_before: None,
+        created: now,
     };
     let id = format!("AKIA{}", &random::base32::<16>().map_err(made)?[..16]);
     let secret =
@@ -63,15 +72,18 @@ pub async fn first_start(
     let key = AccessKey {
         account: account.clone(),
         id,
+        user: user.id.clone(),
         wrapped,
-        user: user.clone(),
+        status: KeyStatus::Active,
+        last_use: None,
+        created: now,
     };
     let owner = account.clone();
     store
         .write(move |tx| {
-            let now = Micros::now();
-            identities::insert_user(tx, &owner, &user, now)?;
-            identities::insert_key(tx, &key, now)
+            users::insert(tx, &owner, &user)?;
+            attachments::attach(tx, &owner, &Holder::user(&user.id), ADMINISTRATOR)?;
+            access_keys::insert(tx, &key)
         })
         .await?;
     tracing::info!(account, "made the account and its user admin");
@@ -91,7 +103,13 @@ pub async fn write_files(
 ) -> Result<(), IdentityError> {
     let account = scope.account.clone();
     let key = store
-        .read(move |connection| identities::key_of_user(connection, &account, ADMIN))
+        .read::<_, StoreError, _>(move |connection| {
+            let Some(admin) = users::by_name(connection, &account, ADMIN)? else {
+                return Ok(None);
+            };
+            let keys = access_keys::of_user(connection, &account, &admin.id)?;
+            Ok(keys.into_iter().next())
+        })
         .await?;
     // Without the first key (it may have been deleted) the other files are still of use.
     let credentials = match key {

@@ -102,7 +102,7 @@ impl Authority {
         };
         let at = scope.clone();
         let stored = store
-            .read(move |connection| store::identities::authority(connection, &at, kind))
+            .read(move |connection| store::authorities::get(connection, &at, kind))
             .await?;
         if let Some(stored) = stored {
             let key = master.unwrap(&label, &stored.wrapped)?;
@@ -113,15 +113,13 @@ impl Authority {
         let certificate_pem = certificate_of(kind)?.self_signed(&key)?.pem();
         let plain = Zeroizing::new(key.serialize_der());
         let nonce = random::bytes().map_err(IdentityError::Random)?;
-        let record = store::identities::Authority {
+        let record = store::authorities::Authority {
             certificate_pem: certificate_pem.clone(),
             wrapped: master.wrap(&label, &plain, nonce)?,
         };
         let at = scope.clone();
         store
-            .write(move |tx| {
-                store::identities::insert_authority(tx, &at, kind, &record, Micros::now())
-            })
+            .write(move |tx| store::authorities::insert(tx, &at, kind, &record, Micros::now()))
             .await?;
         Self::from_parts(certificate_pem, key)
     }

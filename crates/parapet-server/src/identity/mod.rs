@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use parapet_auth::WrapError;
 use thiserror::Error;
 
-pub(crate) use admin::key_label;
+pub(crate) use admin::{ADMINISTRATOR, key_label};
 pub use admin::{Endpoint, first_start, write_files};
 pub use authority::{Authorities, Authority, IssuedLeaf, Leaf};
 pub use enrollment::{Archive, Claim, EnrollError, Enrollment};

@@ -25,6 +25,10 @@ const MIGRATIONS: &[Migration] = &[
         number: 50,
         sql: include_str!("migrations/0050_identity.sql"),
     },
+    Migration {
+        number: 51,
+        sql: include_str!("migrations/0051_principals.sql"),
+    },
 ];
 
 /// Applies what is missing, each step in a transaction of its own.
@@ -81,6 +85,39 @@ mod tests {
         let mut connection = Connection::open_in_memory()?;
         apply(&mut connection)?;
         apply(&mut connection)
+    }
+
+    #[test]
+    fn what_a_user_was_allowed_before_there_were_managed_policies_stays_allowed()
+    -> Result<(), StoreError> {
+        let mut connection = Connection::open_in_memory()?;
+        for migration in MIGRATIONS.iter().filter(|m| m.number <= 50) {
+            connection.execute_batch(migration.sql)?;
+        }
+        connection.execute_batch(
+            "CREATE TABLE migrations (number INTEGER PRIMARY KEY, applied_us INTEGER NOT NULL) STRICT;
+             INSERT INTO migrations VALUES (1, 0), (50, 0);
+             INSERT INTO users VALUES ('123456789012', 'AIDAOLD', 'admin', '{\"old\":1}', 7);
+             INSERT INTO access_keys VALUES ('123456789012', 'AKIAOLD', 'AIDAOLD', x'00', 8);",
+        )?;
+        apply(&mut connection)?;
+        let kept = crate::store::inline_policies::of(
+            &connection,
+            "123456789012",
+            &crate::store::Holder::user("AIDAOLD"),
+        )?;
+        assert_eq!(
+            kept,
+            [("InitialPolicy".to_owned(), r#"{"old":1}"#.to_owned())]
+        );
+        let user = crate::store::users::by_name(&connection, "123456789012", "admin")?;
+        assert_eq!(user.map(|user| user.path), Some("/".to_owned()));
+        let key = crate::store::access_keys::get(&connection, "AKIAOLD")?;
+        assert_eq!(
+            key.map(|key| key.status),
+            Some(crate::store::access_keys::KeyStatus::Active)
+        );
+        Ok(())
     }
 
     #[test]

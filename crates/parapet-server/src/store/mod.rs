@@ -10,24 +10,37 @@
 //! Times are integer microseconds since the epoch; account and region are part of every key; JSON
 //! columns are opaque to SQL (`research/fleet.md` 3.3).
 
+pub mod access_keys;
+pub mod accounts;
+pub mod attachments;
+pub mod authorities;
 pub mod cameras;
 pub mod certificates;
 pub mod desired;
 pub mod devices;
 mod error;
-pub mod identities;
+pub mod groups;
+pub mod holder;
+pub mod inline_policies;
 pub mod instances;
 pub mod jobs;
+pub mod mfa_devices;
 mod migrations;
+pub mod names;
 pub mod nodes;
 pub mod objects;
+pub mod oidc_providers;
 pub mod packages;
 pub mod page;
+pub mod policies;
+pub mod principal_tags;
 mod readers;
+pub mod roles;
 pub mod scope;
 pub mod secrets;
 pub mod tags;
 pub mod uploads;
+pub mod users;
 pub mod versions;
 mod writer;
 
@@ -38,6 +51,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 pub use error::StoreError;
+pub use holder::{Holder, HolderKind};
+pub use names::{NamePage, Names};
 pub use page::{Page, Position};
 pub use scope::{Micros, Scope};
 pub use writer::Tx;

@@ -1,0 +1,196 @@
+//! AWS's Query protocol, as IAM and STS speak it: a form comes in, XML goes out.
+//!
+//! [`Form`] reads parameters, lists (`X.member.N`) and tags, each held to its constraint and
+//! bounded; [`Xml`] writes elements whose text cannot leave them; [`Failure`] is how an operation
+//! ends badly, with AWS's codes. Nothing here knows an operation. The protocol as botocore reads
+//! it: <https://smithy.io/2.0/aws/protocols/aws-query-protocol.html>.
+
+mod failure;
+mod form;
+mod text;
+mod xml;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+pub use failure::{Code, Failure};
+pub use form::Form;
+pub use text::Text;
+pub use xml::Xml;
+
+use crate::panorama::Incoming;
+use crate::store::Micros;
+
+/// A service of the protocol.
+#[derive(Debug, Clone, Copy)]
+pub struct Service {
+    /// As clients send it in `Version`, and part of the namespace.
+    pub version: &'static str,
+    /// Namespace of its answers.
+    pub namespace: &'static str,
+}
+
+/// IAM.
+pub const IAM: Service = Service {
+    version: "2010-05-08",
+    namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
+};
+
+/// STS.
+pub const STS: Service = Service {
+    version: "2011-06-15",
+    namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
+};
+
+/// The parameters of a request: its body, or what follows the `?` of a GET.
+pub fn form(incoming: &Incoming<'_>) -> Result<Form, Failure> {
+    match incoming.method {
+        "POST" => Form::parse(incoming.body),
+        "GET" => Form::parse(incoming.query.as_bytes()),
+        other => Err(Failure::refused(
+            Code::InvalidAction,
+            format!("The method {other} is not supported; send a POST."),
+        )),
+    }
+}
+
+impl Service {
+    /// The refusal of an action that the service does not have.
+    #[must_use]
+    pub fn unknown(&self, action: &str) -> Failure {
+        let action: String = action.chars().take(128).collect();
+        Failure::refused(
+            Code::InvalidAction,
+            format!(
+                "Could not find operation {action} for version {}",
+                self.version
+            ),
+        )
+    }
+
+    /// The answer of an operation; `result` is what its result element holds, `None` if it has
+    /// none.
+    #[must_use]
+    pub fn answer(&self, action: &str, result: Option<&Xml>, request_id: &str) -> Response<Bytes> {
+        let mut xml = Xml::default();
+        xml.raw(&format!("<{action}Response xmlns=\"{}\">", self.namespace));
+        if let Some(result) = result {
+            xml.raw(&format!("<{action}Result>"));
+            xml.raw(result.as_str());
+            xml.raw(&format!("</{action}Result>"));
+        }
+        xml.element("ResponseMetadata", |xml| xml.text("RequestId", request_id));
+        xml.raw(&format!("</{action}Response>"));
+        respond(StatusCode::OK, xml)
+    }
+
+    /// The answer to a request that was not carried out. The cause of an internal failure is left
+    /// out and logged here.
+    #[must_use]
+    pub fn refuse(&self, failure: &Failure, action: &str, request_id: &str) -> Response<Bytes> {
+        if let Failure::Internal(source) = failure {
+            let error = source.as_ref() as &dyn std::error::Error;
+            tracing::error!(action, request_id, error, "operation failed");
+        } else {
+            tracing::info!(action, request_id, error = %failure, "request refused");
+        }
+        let code = failure.code();
+        let kind = if code.status() < 500 {
+            "Sender"
+        } else {
+            "Receiver"
+        };
+        let mut xml = Xml::default();
+        xml.raw(&format!("<ErrorResponse xmlns=\"{}\">", self.namespace));
+        xml.element("Error", |xml| {
+            xml.text("Type", kind);
+            xml.text("Code", code.name());
+            xml.text("Message", &failure.to_string());
+        });
+        xml.text("RequestId", request_id);
+        xml.raw("</ErrorResponse>");
+        let status = StatusCode::from_u16(code.status());
+        respond(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), xml)
+    }
+}
+
+fn respond(status: StatusCode, xml: Xml) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from(xml.into_string()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    // Some answers carry a secret once.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// A time as the protocol writes it: `2026-11-25T16:09:00Z`.
+#[must_use]
+pub fn time(at: Micros) -> String {
+    let seconds = at.0.div_euclid(1_000_000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Civil date from days since the epoch, in years that begin in March
+    // (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_the_calendar_has_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_795_622_940, "2026-11-25T16:09:00Z"),
+            (4_102_444_799, "2099-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(time(Micros(seconds * 1_000_000 + 999_999)), text);
+        }
+    }
+
+    #[test]
+    fn an_answer_has_the_shape_that_botocore_unwraps() {
+        let mut xml = Xml::default();
+        xml.text("UserName", "a<b");
+        let answer = IAM.answer("GetUser", Some(&xml), "id");
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(
+            std::str::from_utf8(answer.body()).expect("text"),
+            "<GetUserResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><GetUserResult>\
+             <UserName>a&lt;b</UserName></GetUserResult><ResponseMetadata><RequestId>id</RequestId>\
+             </ResponseMetadata></GetUserResponse>"
+        );
+    }
+
+    #[test]
+    fn an_internal_failure_tells_the_caller_nothing_of_its_cause() {
+        let failure = Failure::internal(std::io::Error::other("a path of this machine"));
+        let answer = STS.refuse(&failure, "GetSessionToken", "id");
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = std::str::from_utf8(answer.body()).expect("text");
+        assert!(body.contains("<Code>ServiceFailure</Code>"), "{body}");
+        assert!(!body.contains("machine"), "{body}");
+    }
+}
