@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::front::limits::{LimitSettings, Rate};
+use crate::front::source::{ForwardingHeader, Network, Proxies};
+
 /// Settings of a control plane.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -32,6 +35,10 @@ pub struct ServerConfig {
     /// Keep the master key inside `data`. For demonstrations only: a copy of the directory then
     /// holds both the sealed secrets and their key.
     pub master_key_in_data: bool,
+    /// Who may name the address of a caller.
+    pub proxies: Proxies,
+    /// How often an address or a principal may ask.
+    pub limits: LimitSettings,
 }
 
 /// Why settings are refused.
@@ -78,6 +85,28 @@ struct File {
     region: Option<String>,
     strict_region: Option<bool>,
     advertise: Option<String>,
+    proxies: Option<ProxiesSection>,
+    limits: Option<LimitsSection>,
+}
+
+/// `[proxies]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProxiesSection {
+    trusted: Vec<String>,
+    header: Option<ForwardingHeader>,
+}
+
+/// `[limits]`: requests a second, and how many at once before that counts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsSection {
+    address_per_second: Option<u32>,
+    address_burst: Option<u32>,
+    principal_per_second: Option<u32>,
+    principal_burst: Option<u32>,
+    failures_per_second: Option<u32>,
+    failures_burst: Option<u32>,
 }
 
 impl ServerConfig {
@@ -96,6 +125,8 @@ impl ServerConfig {
             strict_region: false,
             advertise: None,
             master_key_in_data: false,
+            proxies: Proxies::default(),
+            limits: LimitSettings::default(),
         }
     }
 
@@ -116,6 +147,12 @@ impl ServerConfig {
         set(&mut self.strict_region, file.strict_region);
         set(&mut self.account_id, file.account_id.map(Some));
         set(&mut self.advertise, file.advertise.map(Some));
+        if let Some(section) = file.proxies {
+            self.proxies = section.read()?;
+        }
+        if let Some(section) = file.limits {
+            section.read(&mut self.limits)?;
+        }
         Ok(())
     }
 
@@ -164,6 +201,54 @@ impl ServerConfig {
     }
 }
 
+impl LimitsSection {
+    fn read(&self, limits: &mut LimitSettings) -> Result<(), ConfigError> {
+        let rate = |rate: &mut Rate, names: [&'static str; 2], values: [Option<u32>; 2]| {
+            set(&mut rate.per_second, values[0]);
+            set(&mut rate.burst, values[1]);
+            for (name, value) in [(names[0], rate.per_second), (names[1], rate.burst)] {
+                if !(1..=1_000_000).contains(&value) {
+                    return Err(ConfigError::Value {
+                        name,
+                        value: value.to_string(),
+                        rule: "write a number from 1 to 1000000",
+                    });
+                }
+            }
+            Ok(())
+        };
+        rate(
+            &mut limits.address,
+            ["limits.address_per_second", "limits.address_burst"],
+            [self.address_per_second, self.address_burst],
+        )?;
+        rate(
+            &mut limits.principal,
+            ["limits.principal_per_second", "limits.principal_burst"],
+            [self.principal_per_second, self.principal_burst],
+        )?;
+        rate(
+            &mut limits.failures,
+            ["limits.failures_per_second", "limits.failures_burst"],
+            [self.failures_per_second, self.failures_burst],
+        )
+    }
+}
+
+impl ProxiesSection {
+    fn read(&self) -> Result<Proxies, ConfigError> {
+        let trusted = self.trusted.iter().map(|text| {
+            text.parse::<Network>().map_err(|_| ConfigError::Value {
+                name: "proxies.trusted",
+                value: text.clone(),
+                rule: "write networks like 10.0.0.0/8 or addresses",
+            })
+        });
+        let header = self.header.unwrap_or(ForwardingHeader::XForwardedFor);
+        Ok(Proxies::new(trusted.collect::<Result<_, _>>()?, header))
+    }
+}
+
 /// Takes a value over where there is one.
 fn set<T>(target: &mut T, value: Option<T>) {
     if let Some(value) = value {
@@ -191,6 +276,9 @@ mod tests {
         assert_eq!(config.listen, SocketAddr::from(([10, 0, 0, 2], 443)));
         assert!(config.strict_region);
         assert_eq!(config.region, "us-west-2");
+        let config = read("[limits]\nprincipal_burst = 7").expect("good");
+        assert_eq!(config.limits.principal.burst, 7);
+        assert_eq!(config.limits.address, LimitSettings::default().address);
     }
 
     #[test]
@@ -201,6 +289,10 @@ mod tests {
             "region = \"US west\"",
             "admin_listen = \"0.0.0.0:8445\"",
             "advertise = \"a b\"",
+            "[limits]\naddress_burst = 0",
+            "[limits]\nprincipal_per_minute = 9",
+            "[proxies]\ntrusted = [\"10.0.0.1/8\"]",
+            "[proxies]\ntrusted = []\nheader = \"x-real-ip\"",
         ] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -115,15 +115,16 @@ impl Server {
             Arc::clone(&context),
             Arc::clone(&metrics),
             config.strict_region,
+            config.proxies.clone(),
         ));
         tasks.spawn(listener::serve(
             api,
             TlsAcceptor::from(api_tls),
             CLIENTS,
             stopped.clone(),
-            move |_peer, request| {
+            move |peer, request| {
                 let front = Arc::clone(&front);
-                async move { front.handle(request).await }
+                async move { front.handle(&peer, request).await }
             },
         ));
         let gateway = Arc::new(Gateway::new(Arc::clone(&context), Arc::clone(&metrics)));

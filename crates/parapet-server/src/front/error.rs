@@ -3,6 +3,7 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use parapet_auth::{AuthError, Protocol};
 
+use super::limits::Throttled;
 use super::{ResponseBody, full};
 
 /// A signature that was not accepted.
@@ -16,6 +17,26 @@ pub fn auth(error: &AuthError, protocol: Protocol, request_id: &str) -> Response
         &error.to_string(),
         request_id,
     )
+}
+
+/// Too many requests: the name and status that the SDKs of each protocol answer by waiting, and
+/// when to come back.
+#[must_use]
+pub fn throttled(
+    throttled: &Throttled,
+    protocol: Protocol,
+    request_id: &str,
+) -> Response<ResponseBody> {
+    let (status, code) = match protocol {
+        Protocol::RestJson => (StatusCode::TOO_MANY_REQUESTS, "ThrottlingException"),
+        Protocol::Query => (StatusCode::BAD_REQUEST, "Throttling"),
+        Protocol::S3 => (StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
+    };
+    let mut answer = plain(status, protocol, code, &throttled.to_string(), request_id);
+    answer
+        .headers_mut()
+        .insert(header::RETRY_AFTER, throttled.retry_after_s().into());
+    answer
 }
 
 /// Any error of this status, name and text.
@@ -101,11 +122,33 @@ pub(crate) fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::front::limits::{LimitSettings, Limits};
 
     #[test]
     fn text_cannot_leave_its_element() {
         assert_eq!(escape("a<b>&\"\u{1}"), "a&lt;b&gt;&amp;&quot;\u{fffd}");
+    }
+
+    #[test]
+    fn each_protocol_is_throttled_in_its_own_words() {
+        let limits = Limits::new(LimitSettings::default(), Instant::now());
+        let refused = loop {
+            if let Err(refused) = limits.admit_principal("AIDA", Instant::now()) {
+                break refused;
+            }
+        };
+        for (protocol, status) in [
+            (Protocol::RestJson, 429),
+            (Protocol::Query, 400),
+            (Protocol::S3, 503),
+        ] {
+            let answer = throttled(&refused, protocol, "id");
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.headers()[header::RETRY_AFTER], "1");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::ResponseBody;
+use super::source::Source;
 
 /// For the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -36,8 +37,8 @@ const HEADER_BYTES: u32 = 64 * 1024;
 /// Who is at the other end.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Where from.
-    pub address: SocketAddr,
+    /// Where from: the connection itself, whatever headers say.
+    pub source: Source,
     /// Its verified certificate, where the listener asks for one.
     pub certificate: Option<CertificateDer<'static>>,
 }
@@ -117,8 +118,12 @@ async fn connection<H, F>(
         .peer_certificates()
         .and_then(|chain| chain.first())
         .map(|certificate| certificate.clone().into_owned());
+    let source = match Source::of(address, stream.get_ref().1) {
+        Ok(source) => source,
+        Err(error) => return tracing::debug!(%address, %error, "TLS handshake failed"),
+    };
     let peer = Arc::new(Peer {
-        address,
+        source,
         certificate,
     });
     let service = service_fn(move |request| handler(Arc::clone(&peer), request));

@@ -7,7 +7,9 @@
 
 pub mod error;
 mod keys;
+pub mod limits;
 pub mod listener;
+pub mod source;
 pub mod tls;
 
 use std::convert::Infallible;
@@ -22,6 +24,8 @@ use hyper::body::Incoming;
 use parapet_auth::{AuthError, Authenticated, Claim, Credential, Protocol, RequestHead, Rules};
 use tokio::time::timeout;
 
+use self::listener::Peer;
+use self::source::{Proxies, Source};
 use crate::context::Context;
 use crate::metrics::Metrics;
 use crate::s3::S3Front;
@@ -47,18 +51,25 @@ pub struct Front {
     metrics: Arc<Metrics>,
     region: String,
     strict_region: bool,
+    proxies: Proxies,
 }
 
 impl Front {
     /// Over the server's parts.
     #[must_use]
-    pub fn new(context: Arc<Context>, metrics: Arc<Metrics>, strict_region: bool) -> Self {
+    pub fn new(
+        context: Arc<Context>,
+        metrics: Arc<Metrics>,
+        strict_region: bool,
+        proxies: Proxies,
+    ) -> Self {
         Self {
             s3: S3Front::new(Arc::clone(&context)),
             keys: keys::Keys::new(Arc::clone(&context)),
             region: context.scope.region.clone(),
             metrics,
             strict_region,
+            proxies,
             context,
         }
     }
@@ -66,10 +77,12 @@ impl Front {
     /// Answers one request.
     pub async fn handle(
         &self,
+        peer: &Peer,
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let request_id = request_id();
-        let mut answer = self.route(request, &request_id).await;
+        let source = self.proxies.source(&peer.source, request.headers());
+        let mut answer = self.route(&source, request, &request_id).await;
         self.metrics.answered(answer.status());
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             answer
@@ -84,7 +97,12 @@ impl Front {
         Ok(answer)
     }
 
-    async fn route(&self, request: Request<Incoming>, request_id: &str) -> Response<ResponseBody> {
+    async fn route(
+        &self,
+        source: &Source,
+        request: Request<Incoming>,
+        request_id: &str,
+    ) -> Response<ResponseBody> {
         let (parts, body) = request.into_parts();
         let head = match head_of(&parts) {
             Ok(head) => head,
@@ -109,7 +127,8 @@ impl Front {
         let service = claim.service().to_owned();
         let protocol = Protocol::of_service(&service);
         let refuse = |error: &AuthError| {
-            tracing::info!(request_id, service, %error, "refused a signature");
+            let address = source.address;
+            tracing::info!(request_id, service, %address, %error, "refused a signature");
             error::auth(error, protocol, request_id)
         };
         let (secret, caller) = match self.keys.find(claim.access_key()).await {
