@@ -12,6 +12,7 @@ use parapet_auth::{Label, WrapError};
 use parapet_device::desired::CameraSecret;
 use thiserror::Error;
 
+use crate::audit::Audit;
 use crate::blobs::Blobs;
 use crate::config::{ConfigError, ServerConfig};
 use crate::console::Sessions;
@@ -28,6 +29,8 @@ pub struct Context {
     pub scope: Scope,
     /// All durable state but contents.
     pub store: Store,
+    /// The trail of calls and events.
+    pub audit: Audit,
     /// Contents by their hash.
     pub blobs: Blobs,
     /// Wraps secrets and page tokens.
@@ -116,6 +119,7 @@ impl Context {
         let authorities = Authorities::load(&store, &scope, &master_key).await?;
         Ok(Self {
             enrollment: Enrollment::new(authorities, scope.clone(), endpoints.device),
+            audit: Audit::start(store.clone(), &scope),
             scope,
             store,
             blobs,

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::audit::{Audit, Event, Unrecorded};
 use crate::config::ServerConfig;
 use crate::context::{Context, Endpoints, OpenError};
 use crate::front::Front;
@@ -51,6 +52,9 @@ pub enum StartError {
     /// Work that an earlier run left.
     #[error("go on with unfinished jobs")]
     Resume(#[source] StoreError),
+    /// The trail takes no record of the start.
+    #[error(transparent)]
+    Audit(#[from] Unrecorded),
 }
 
 /// A running control plane. Stop it with [`Server::stop`]; dropping it ends its tasks at once.
@@ -63,6 +67,7 @@ pub struct Server {
     pub admin_addr: SocketAddr,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    audit: Audit,
 }
 
 /// Runs a control plane until `shutdown` is ready.
@@ -108,6 +113,10 @@ impl Server {
             .await
             .map_err(StartError::Resume)?;
 
+        let audit = context.audit.clone();
+        let version = env!("CARGO_PKG_VERSION");
+        audit.event(&Event::ServerStarted { version }).await?;
+
         let (shutdown, stopped) = watch::channel(false);
         let metrics = Arc::new(Metrics::default());
         let mut tasks = JoinSet::new();
@@ -147,6 +156,7 @@ impl Server {
             admin_addr,
             shutdown,
             tasks,
+            audit,
         })
     }
 
@@ -154,6 +164,8 @@ impl Server {
     pub async fn stop(mut self) {
         self.shutdown.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        self.audit.note(&Event::ServerStopped);
+        self.audit.stop().await;
     }
 }
 

@@ -1,9 +1,9 @@
 //! The schema, as numbered steps that only go forward.
 //!
 //! A step once released is never edited. Numbers 1 to 49 belong to the registry (devices,
-//! packages, instances, desired documents), 50 to 99 to identities and objects; they are applied
-//! in the order of their numbers and each is recorded by its number, so that a step may be added
-//! to either range.
+//! packages, instances, desired documents, the audit trail), 50 to 99 to identities and objects;
+//! they are applied in the order of their numbers and each is recorded by its number, so that a
+//! step may be added to either range.
 
 use rusqlite::{Connection, params};
 
@@ -20,6 +20,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration {
         number: 1,
         sql: include_str!("migrations/0001_registry.sql"),
+    },
+    Migration {
+        number: 3,
+        sql: include_str!("migrations/0003_audit.sql"),
     },
     Migration {
         number: 50,

@@ -13,6 +13,7 @@
 pub mod access_keys;
 pub mod accounts;
 pub mod attachments;
+pub mod audit;
 pub mod authorities;
 pub mod cameras;
 pub mod certificates;

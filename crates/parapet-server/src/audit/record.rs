@@ -1,0 +1,406 @@
+//! What one line of the trail says, in the shape of CloudTrail.
+//!
+//! Pure but for the ID of a new record. Tools that read CloudTrail's records read these; what that
+//! shape has no place for (the decision, microseconds, the node of the server) stands in
+//! `additionalEventData`. Every text is bounded here, whoever wrote it; secrets are masked before
+//! (`mask`).
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::mask;
+use crate::random;
+use crate::store::Micros;
+
+/// CloudTrail's version of this shape.
+const EVENT_VERSION: &str = "1.11";
+/// Longest user agent that is kept.
+const USER_AGENT_CHARS: usize = 256;
+/// Longest name, ARN or address that is kept.
+const NAME_CHARS: usize = 512;
+/// Longest message of an error that is kept.
+const MESSAGE_CHARS: usize = 1_024;
+
+/// One line of the trail.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// CloudTrail's version.
+    pub event_version: String,
+    /// Who.
+    pub user_identity: UserIdentity,
+    /// When it began: RFC 3339, whole seconds, UTC.
+    pub event_time: String,
+    /// Which service: `panorama.amazonaws.com`.
+    pub event_source: String,
+    /// Which operation or event.
+    pub event_name: String,
+    /// Region of the server.
+    pub aws_region: String,
+    /// From where; a service's name for what the server did by itself.
+    #[serde(rename = "sourceIPAddress")]
+    pub source_ip_address: String,
+    /// What the client calls itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub user_agent: Option<String>,
+    /// Name of the error that the caller got; absent when the call succeeded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error_code: Option<String>,
+    /// What the caller was told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error_message: Option<String>,
+    /// Masked parameters of the request.
+    pub request_parameters: Value,
+    /// What is harmless of the answer.
+    pub response_elements: Value,
+    /// What CloudTrail has no member for.
+    #[serde(skip_serializing_if = "Map::is_empty", default)]
+    pub additional_event_data: Map<String, Value>,
+    /// The ID in the answer.
+    #[serde(rename = "requestID", skip_serializing_if = "Option::is_none", default)]
+    pub request_id: Option<String>,
+    /// Names this record.
+    #[serde(rename = "eventID")]
+    pub event_id: String,
+    /// Whether it could change nothing.
+    pub read_only: bool,
+    /// What it was about.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub resources: Vec<Resource>,
+    /// `AwsApiCall`, `AwsServiceEvent` or `AwsConsoleSignIn`.
+    pub event_type: EventType,
+    /// Whether it is about the account and not about contents.
+    pub management_event: bool,
+    /// The account.
+    pub recipient_account_id: String,
+    /// `Management` or `Data`.
+    pub event_category: EventCategory,
+    /// How it was transported.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tls_details: Option<TlsDetails>,
+}
+
+/// What kind of line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::enum_variant_names, reason = "CloudTrail's names")]
+pub enum EventType {
+    /// Somebody called an operation.
+    AwsApiCall,
+    /// The server did something, or saw something.
+    AwsServiceEvent,
+    /// A browser signed in or out.
+    AwsConsoleSignIn,
+}
+
+/// What it concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventCategory {
+    /// The account's resources.
+    Management,
+    /// Contents of objects.
+    Data,
+}
+
+/// Something that was read or changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// Its ARN.
+    #[serde(rename = "ARN")]
+    pub arn: String,
+    /// Whose it is.
+    #[serde(rename = "accountId")]
+    pub account_id: String,
+}
+
+/// How a request was transported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsDetails {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub tls_version: String,
+    /// IANA's name of the suite.
+    pub cipher_suite: String,
+    /// The host that the client meant.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client_provided_host_header: Option<String>,
+}
+
+/// Who: CloudTrail's `userIdentity`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserIdentity {
+    /// What kind of identity.
+    #[serde(rename = "type")]
+    pub kind: IdentityKind,
+    /// Unique ID (`AIDA…`, `AROA…:session`), the account's number for its root.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub principal_id: Option<String>,
+    /// Its ARN.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub arn: Option<String>,
+    /// Its account.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub account_id: Option<String>,
+    /// The key that signed; for a failed signature the key that was claimed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub access_key_id: Option<String>,
+    /// Name of a user.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub user_name: Option<String>,
+    /// Where temporary credentials came from.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub session_context: Option<SessionContext>,
+    /// A service that acted by itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub invoked_by: Option<String>,
+}
+
+/// Kinds of identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdentityKind {
+    /// The account itself.
+    Root,
+    /// An IAM user.
+    #[serde(rename = "IAMUser")]
+    IamUser,
+    /// A session of a role.
+    AssumedRole,
+    /// Somebody with a token of a registered issuer.
+    WebIdentityUser,
+    /// This server.
+    #[serde(rename = "AWSService")]
+    AwsService,
+    /// An appliance.
+    Device,
+    /// Nobody that is known: no signature, or one that does not hold.
+    Unknown,
+}
+
+/// Where temporary credentials came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionContext {
+    /// The role; absent for a session of a user.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub session_issuer: Option<SessionIssuer>,
+    /// When, and whether with a second factor.
+    pub attributes: SessionAttributes,
+    /// What `AssumeRole` was told about its caller.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source_identity: Option<String>,
+}
+
+/// The role behind a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionIssuer {
+    /// `Role`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `AROA…`.
+    pub principal_id: String,
+    /// The role's ARN.
+    pub arn: String,
+    /// The role's account.
+    pub account_id: String,
+    /// The role's name.
+    pub user_name: String,
+}
+
+/// Facts of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionAttributes {
+    /// RFC 3339, UTC.
+    pub creation_date: String,
+    /// `true` or `false`, as text.
+    pub mfa_authenticated: String,
+}
+
+impl UserIdentity {
+    /// Nobody that is known; with the key that was claimed, if there was one.
+    #[must_use]
+    pub fn unknown(claimed_key: Option<&str>) -> Self {
+        Self {
+            access_key_id: claimed_key.map(|key| bounded(key, 128)),
+            ..Self::of_kind(IdentityKind::Unknown)
+        }
+    }
+
+    /// The account itself.
+    #[must_use]
+    pub fn root(account: &str) -> Self {
+        Self {
+            principal_id: Some(account.to_owned()),
+            arn: Some(format!("arn:aws:iam::{account}:root")),
+            account_id: Some(account.to_owned()),
+            ..Self::of_kind(IdentityKind::Root)
+        }
+    }
+
+    /// An IAM user, by the key that signed (none in the console).
+    #[must_use]
+    pub fn user(account: &str, id: &str, arn: &str, name: &str, access_key: Option<&str>) -> Self {
+        Self {
+            principal_id: Some(bounded(id, NAME_CHARS)),
+            arn: Some(bounded(arn, NAME_CHARS)),
+            account_id: Some(account.to_owned()),
+            user_name: Some(bounded(name, NAME_CHARS)),
+            access_key_id: access_key.map(|key| bounded(key, 128)),
+            ..Self::of_kind(IdentityKind::IamUser)
+        }
+    }
+
+    /// A session of a role: `id` is `AROA…:session`, `arn` the one of the session.
+    #[must_use]
+    pub fn assumed_role(
+        account: &str,
+        id: &str,
+        arn: &str,
+        access_key: Option<&str>,
+        session: SessionContext,
+    ) -> Self {
+        Self {
+            principal_id: Some(bounded(id, NAME_CHARS)),
+            arn: Some(bounded(arn, NAME_CHARS)),
+            account_id: Some(account.to_owned()),
+            access_key_id: access_key.map(|key| bounded(key, 128)),
+            session_context: Some(session),
+            ..Self::of_kind(IdentityKind::AssumedRole)
+        }
+    }
+
+    /// This server.
+    #[must_use]
+    pub fn server(account: &str) -> Self {
+        Self {
+            account_id: Some(account.to_owned()),
+            invoked_by: Some("parapet".to_owned()),
+            ..Self::of_kind(IdentityKind::AwsService)
+        }
+    }
+
+    /// An appliance, by the ARN of its device.
+    #[must_use]
+    pub fn device(account: &str, id: &str, arn: &str) -> Self {
+        Self {
+            principal_id: Some(bounded(id, NAME_CHARS)),
+            arn: Some(bounded(arn, NAME_CHARS)),
+            account_id: Some(account.to_owned()),
+            ..Self::of_kind(IdentityKind::Device)
+        }
+    }
+
+    fn of_kind(kind: IdentityKind) -> Self {
+        Self {
+            kind,
+            principal_id: None,
+            arn: None,
+            account_id: None,
+            access_key_id: None,
+            user_name: None,
+            session_context: None,
+            invoked_by: None,
+        }
+    }
+}
+
+/// Where a record is made: account and region of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub account: String,
+    pub region: String,
+}
+
+impl Record {
+    /// A record of something the server did or saw at `time`; the rest is for the caller to set.
+    pub(super) fn new(place: &Place, time: Micros, source: &str, name: &str) -> Self {
+        let mut additional = Map::new();
+        additional.insert("eventTimeMicros".to_owned(), Value::from(time.0));
+        Self {
+            event_version: EVENT_VERSION.to_owned(),
+            user_identity: UserIdentity::server(&place.account),
+            event_time: seconds(time),
+            event_source: bounded(source, NAME_CHARS),
+            event_name: bounded(name, NAME_CHARS),
+            aws_region: place.region.clone(),
+            source_ip_address: "parapet".to_owned(),
+            user_agent: None,
+            error_code: None,
+            error_message: None,
+            request_parameters: Value::Null,
+            response_elements: Value::Null,
+            additional_event_data: additional,
+            request_id: None,
+            event_id: uuid(),
+            read_only: false,
+            resources: Vec::new(),
+            event_type: EventType::AwsServiceEvent,
+            management_event: true,
+            recipient_account_id: place.account.clone(),
+            event_category: EventCategory::Management,
+            tls_details: None,
+        }
+    }
+
+    /// When it began, to the microsecond.
+    #[must_use]
+    pub fn time(&self) -> Option<Micros> {
+        let micros = self
+            .additional_event_data
+            .get("eventTimeMicros")?
+            .as_i64()?;
+        Some(Micros(micros))
+    }
+
+    /// The text that is hashed and stored.
+    pub fn to_text(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+
+    pub(super) fn failed(&mut self, code: &str, message: &str) {
+        self.error_code = Some(bounded(code, NAME_CHARS));
+        self.error_message = Some(bounded(&mask::text(message), MESSAGE_CHARS));
+    }
+}
+
+/// What a client calls itself, fit for a record.
+pub(super) fn user_agent(text: &str) -> String {
+    bounded(&mask::text(text), USER_AGENT_CHARS)
+}
+
+/// At most so many characters, none of which is a control character.
+pub(super) fn bounded(text: &str, chars: usize) -> String {
+    let mut kept: String = text
+        .chars()
+        .take(chars)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if text.chars().nth(chars).is_some() {
+        kept.push('…');
+    }
+    kept
+}
+
+/// RFC 3339 in whole seconds, as CloudTrail writes it.
+#[must_use]
+pub fn seconds(time: Micros) -> String {
+    // Outside of jiff's years there is no such text; the number stands in its place.
+    Timestamp::from_second(time.0.div_euclid(1_000_000))
+        .map_or_else(|_| time.0.to_string(), |time| time.to_string())
+}
+
+/// In the form of a UUID.
+pub(super) fn uuid() -> String {
+    // Without randomness records are only harder to tell apart: their numbers are theirs alone.
+    let hex = random::hex::<16>().unwrap_or_else(|_| "0".repeat(32));
+    [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-")
+}
