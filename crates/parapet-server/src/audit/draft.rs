@@ -11,11 +11,12 @@
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parapet_auth::policy::Decision;
 use serde_json::{Value, json};
 
+use super::identity::UserIdentity;
 use super::record::{
-    EventCategory, EventType, Place, Record, Resource, TlsDetails, UserIdentity, bounded,
-    user_agent, uuid,
+    EventCategory, EventType, Place, Record, Resource, TlsDetails, bounded, user_agent, uuid,
 };
 use super::recorder::{Queue, Work};
 use super::{Outcome, mask};
@@ -48,19 +49,6 @@ pub enum Access {
     Read,
     /// It can.
     Write,
-}
-
-/// What the policies said about one action on one resource.
-#[derive(Debug, Clone, Copy)]
-pub struct Verdict<'a> {
-    /// `panorama:DescribeDevice`.
-    pub action: &'a str,
-    /// The ARN, or `*`.
-    pub resource: &'a str,
-    /// Whether it may go on.
-    pub allowed: bool,
-    /// Which statement of which policy decided, or which layer lacks one.
-    pub by: &'a str,
 }
 
 /// The record of one call in the making.
@@ -154,13 +142,22 @@ impl Draft {
         });
     }
 
-    /// Adds what the policies said.
-    pub fn decided(&self, verdict: &Verdict<'_>) {
+    /// Adds what the policies said about an action (`panorama:DescribeDevice`) on a resource (an
+    /// ARN, or `*`): the first answer to each question, with the statement that gave it.
+    pub fn decided(&self, action: &str, resource: &str, decision: &Decision) {
+        let (effect, by) = match decision {
+            Decision::Allowed { by } if by.is_empty() => ("Allow", "the account's root".to_owned()),
+            Decision::Allowed { by } => {
+                let statements: Vec<String> = by.iter().map(ToString::to_string).collect();
+                ("Allow", statements.join(", "))
+            }
+            Decision::Denied(denial) => ("Deny", denial.explanation(action, resource)),
+        };
         let entry = json!({
-            "action": bounded(verdict.action, 128),
-            "resource": bounded(verdict.resource, TEXT_CHARS),
-            "effect": if verdict.allowed { "Allow" } else { "Deny" },
-            "by": bounded(verdict.by, TEXT_CHARS),
+            "action": bounded(action, 128),
+            "resource": bounded(resource, TEXT_CHARS),
+            "effect": effect,
+            "by": bounded(&by, TEXT_CHARS),
         });
         self.edit(|record| {
             let decisions = &mut record.additional_event_data;
@@ -168,6 +165,9 @@ impl Draft {
                 .entry("decisions")
                 .or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(list) = list {
+                if list.contains(&entry) {
+                    return;
+                }
                 if list.len() == ENTRIES {
                     // The newest is the one that stopped the call, if one did.
                     list.pop();

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
+use super::identity::UserIdentity;
 use super::mask;
-use super::record::{EventType, Place, Record, Resource, UserIdentity};
+use super::record::{EventType, Place, Record, Resource};
 use crate::store::Micros;
 
 /// Something that the server did or saw.

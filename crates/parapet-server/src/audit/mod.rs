@@ -14,6 +14,7 @@ pub mod chain;
 pub mod draft;
 mod event;
 mod flood;
+pub mod identity;
 pub mod mask;
 pub mod record;
 mod recorder;
@@ -27,10 +28,11 @@ use tokio::task::JoinHandle;
 
 use crate::store::{self, Micros, Scope, Store, StoreError, Tx};
 
-pub use draft::{Access, Draft, Opening, Verdict};
+pub use draft::{Access, Draft, Opening};
 pub use event::Event;
 pub use flood::Refused;
-pub use record::{Record, UserIdentity};
+pub use identity::UserIdentity;
+pub use record::Record;
 
 use chain::Head;
 use record::Place;
@@ -160,7 +162,7 @@ impl Audit {
             // The address was written by us, from an address.
             if let Ok(address) = record.source_ip_address.parse::<IpAddr>() {
                 let source = flood::Source::new(kind, address, subject);
-                self.queue.refused(source, now, || {
+                self.queue.refused(&source, now, || {
                     outcome.apply(&mut record);
                     *record
                 });
@@ -191,7 +193,7 @@ impl Audit {
         let now = Micros::now();
         let source = flood::Source::new(kind, address, subject);
         self.queue
-            .refused(source, now, || event.record(&self.place, now));
+            .refused(&source, now, || event.record(&self.place, now));
     }
 
     /// Commits what is in the queue and ends the tasks. Records that come later are lost, and said

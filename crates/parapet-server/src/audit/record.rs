@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::identity::UserIdentity;
 use super::mask;
 use crate::random;
 use crate::store::Micros;
@@ -18,7 +19,7 @@ const EVENT_VERSION: &str = "1.11";
 /// Longest user agent that is kept.
 const USER_AGENT_CHARS: usize = 256;
 /// Longest name, ARN or address that is kept.
-const NAME_CHARS: usize = 512;
+pub(super) const NAME_CHARS: usize = 512;
 /// Longest message of an error that is kept.
 const MESSAGE_CHARS: usize = 1_024;
 
@@ -83,7 +84,6 @@ pub struct Record {
 
 /// What kind of line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::enum_variant_names, reason = "CloudTrail's names")]
 pub enum EventType {
     /// Somebody called an operation.
     AwsApiCall,
@@ -124,186 +124,6 @@ pub struct TlsDetails {
     /// The host that the client meant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_provided_host_header: Option<String>,
-}
-
-/// Who: CloudTrail's `userIdentity`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UserIdentity {
-    /// What kind of identity.
-    #[serde(rename = "type")]
-    pub kind: IdentityKind,
-    /// Unique ID (`AIDA…`, `AROA…:session`), the account's number for its root.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub principal_id: Option<String>,
-    /// Its ARN.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub arn: Option<String>,
-    /// Its account.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub account_id: Option<String>,
-    /// The key that signed; for a failed signature the key that was claimed.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub access_key_id: Option<String>,
-    /// Name of a user.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub user_name: Option<String>,
-    /// Where temporary credentials came from.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub session_context: Option<SessionContext>,
-    /// A service that acted by itself.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub invoked_by: Option<String>,
-}
-
-/// Kinds of identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum IdentityKind {
-    /// The account itself.
-    Root,
-    /// An IAM user.
-    #[serde(rename = "IAMUser")]
-    IamUser,
-    /// A session of a role.
-    AssumedRole,
-    /// Somebody with a token of a registered issuer.
-    WebIdentityUser,
-    /// This server.
-    #[serde(rename = "AWSService")]
-    AwsService,
-    /// An appliance.
-    Device,
-    /// Nobody that is known: no signature, or one that does not hold.
-    Unknown,
-}
-
-/// Where temporary credentials came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionContext {
-    /// The role; absent for a session of a user.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub session_issuer: Option<SessionIssuer>,
-    /// When, and whether with a second factor.
-    pub attributes: SessionAttributes,
-    /// What `AssumeRole` was told about its caller.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub source_identity: Option<String>,
-}
-
-/// The role behind a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionIssuer {
-    /// `Role`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `AROA…`.
-    pub principal_id: String,
-    /// The role's ARN.
-    pub arn: String,
-    /// The role's account.
-    pub account_id: String,
-    /// The role's name.
-    pub user_name: String,
-}
-
-/// Facts of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionAttributes {
-    /// RFC 3339, UTC.
-    pub creation_date: String,
-    /// `true` or `false`, as text.
-    pub mfa_authenticated: String,
-}
-
-impl UserIdentity {
-    /// Nobody that is known; with the key that was claimed, if there was one.
-    #[must_use]
-    pub fn unknown(claimed_key: Option<&str>) -> Self {
-        Self {
-            access_key_id: claimed_key.map(|key| bounded(key, 128)),
-            ..Self::of_kind(IdentityKind::Unknown)
-        }
-    }
-
-    /// The account itself.
-    #[must_use]
-    pub fn root(account: &str) -> Self {
-        Self {
-            principal_id: Some(account.to_owned()),
-            arn: Some(format!("arn:aws:iam::{account}:root")),
-            account_id: Some(account.to_owned()),
-            ..Self::of_kind(IdentityKind::Root)
-        }
-    }
-
-    /// An IAM user, by the key that signed (none in the console).
-    #[must_use]
-    pub fn user(account: &str, id: &str, arn: &str, name: &str, access_key: Option<&str>) -> Self {
-        Self {
-            principal_id: Some(bounded(id, NAME_CHARS)),
-            arn: Some(bounded(arn, NAME_CHARS)),
-            account_id: Some(account.to_owned()),
-            user_name: Some(bounded(name, NAME_CHARS)),
-            access_key_id: access_key.map(|key| bounded(key, 128)),
-            ..Self::of_kind(IdentityKind::IamUser)
-        }
-    }
-
-    /// A session of a role: `id` is `AROA…:session`, `arn` the one of the session.
-    #[must_use]
-    pub fn assumed_role(
-        account: &str,
-        id: &str,
-        arn: &str,
-        access_key: Option<&str>,
-        session: SessionContext,
-    ) -> Self {
-        Self {
-            principal_id: Some(bounded(id, NAME_CHARS)),
-            arn: Some(bounded(arn, NAME_CHARS)),
-            account_id: Some(account.to_owned()),
-            access_key_id: access_key.map(|key| bounded(key, 128)),
-            session_context: Some(session),
-            ..Self::of_kind(IdentityKind::AssumedRole)
-        }
-    }
-
-    /// This server.
-    #[must_use]
-    pub fn server(account: &str) -> Self {
-        Self {
-            account_id: Some(account.to_owned()),
-            invoked_by: Some("parapet".to_owned()),
-            ..Self::of_kind(IdentityKind::AwsService)
-        }
-    }
-
-    /// An appliance, by the ARN of its device.
-    #[must_use]
-    pub fn device(account: &str, id: &str, arn: &str) -> Self {
-        Self {
-            principal_id: Some(bounded(id, NAME_CHARS)),
-            arn: Some(bounded(arn, NAME_CHARS)),
-            account_id: Some(account.to_owned()),
-            ..Self::of_kind(IdentityKind::Device)
-        }
-    }
-
-    fn of_kind(kind: IdentityKind) -> Self {
-        Self {
-            kind,
-            principal_id: None,
-            arn: None,
-            account_id: None,
-            access_key_id: None,
-            user_name: None,
-            session_context: None,
-            invoked_by: None,
-        }
-    }
 }
 
 /// Where a record is made: account and region of the server.

@@ -113,10 +113,10 @@ impl Queue {
     }
 
     /// A refusal that anybody can cause: recorded by itself or counted, never waited for.
-    pub(super) fn refused(&self, source: Source, now: Micros, record: impl FnOnce() -> Record) {
+    pub(super) fn refused(&self, source: &Source, now: Micros, record: impl FnOnce() -> Record) {
         let mut flood = self.shared.flood();
         if flood.note(source.clone(), now) && self.works.try_send(Work::record(record())).is_err() {
-            flood.recount(&source, now);
+            flood.recount(source, now);
         }
     }
 }
