@@ -1,6 +1,6 @@
 //! The canonical request: the one text that both sides hash.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 
 use aws_lc_rs::digest;
 
@@ -21,40 +21,51 @@ pub(super) enum PathRule {
     Normalised,
 }
 
-/// The canonical request of `head` over the headers `signed` (sorted, lower case).
-pub(super) fn request(
+/// Appends the canonical request of `head` over the headers `signed` (sorted, lower case, each
+/// once). One pass over each part; escaped bytes go straight into `text`.
+pub(super) fn request<'s>(
     head: &RequestHead<'_>,
     rule: PathRule,
-    signed: &[&str],
+    signed: impl Iterator<Item = &'s str> + Clone,
     payload: &str,
-) -> Result<String, AuthError> {
-    let mut text = String::with_capacity(512);
-    let _written = writeln!(text, "{}", head.method);
-    let _written = writeln!(text, "{}", path(head.path, rule));
-    let _written = writeln!(text, "{}", query(head.query)?);
-    for name in signed {
-        let mut values = head
-            .headers()
-            .filter(|(n, _)| n == name)
-            .map(|(_, value)| value)
-            .peekable();
-        if values.peek().is_none() {
+    text: &mut String,
+) -> Result<(), AuthError> {
+    text.push_str(head.method);
+    text.push('\n');
+    path(head.path, rule, text);
+    text.push('\n');
+    query(head.query, text)?;
+    text.push('\n');
+    // The head's headers are sorted by name as well, so the two lists are walked side by side.
+    let mut headers = head.headers().peekable();
+    for name in signed.clone() {
+        while headers.next_if(|(known, _)| *known < name).is_some() {}
+        let mut found = false;
+        while let Some((_, value)) = headers.next_if(|(known, _)| *known == name) {
+            if found {
+                text.push(',');
+            } else {
+                text.push_str(name);
+                text.push(':');
+            }
+            found = true;
+            collapse(value, text);
+        }
+        if !found {
             return Err(AuthError::header(
                 name,
                 "is named in SignedHeaders but missing",
             ));
         }
-        let _written = write!(text, "{name}:");
-        for (index, value) in values.enumerate() {
-            if index > 0 {
-                text.push(',');
-            }
-            collapse(value, &mut text);
-        }
         text.push('\n');
     }
-    let _written = write!(text, "\n{}\n{payload}", signed.join(";"));
-    Ok(text)
+    for (index, name) in signed.enumerate() {
+        text.push(if index == 0 { '\n' } else { ';' });
+        text.push_str(name);
+    }
+    text.push('\n');
+    text.push_str(payload);
+    Ok(())
 }
 
 /// Lower-case hexadecimal SHA-256.
@@ -72,36 +83,55 @@ fn collapse(value: &str, text: &mut String) {
     }
 }
 
-pub(super) fn path(raw: &str, rule: PathRule) -> String {
+fn path(raw: &str, rule: PathRule, text: &mut String) {
     let raw = if raw.is_empty() { "/" } else { raw };
-    let mut text = String::with_capacity(raw.len() + 16);
     match rule {
-        PathRule::Wire => escape(
-            raw.as_bytes(),
-            |byte| byte == b'/' || byte == b'%',
-            &mut text,
-        ),
-        PathRule::Escaped => escape(raw.as_bytes(), |byte| byte == b'/', &mut text),
-        PathRule::Normalised => {
-            escape(normalised(raw).as_bytes(), |byte| byte == b'/', &mut text);
+        PathRule::Wire => {
+            let keep = |byte| byte == b'/' || byte == b'%';
+            raw.bytes().for_each(|byte| escape(byte, keep, text));
         }
+        PathRule::Escaped => {
+            let keep = |byte| byte == b'/';
+            raw.bytes().for_each(|byte| escape(byte, keep, text));
+        }
+        PathRule::Normalised => path(&normalised(raw), PathRule::Escaped, text),
     }
-    text
 }
 
-/// Whether a path has parts that a signer resolves and a router may not: then the verified path
-/// would not be the routed one.
+/// Whether a path has parts that a signer resolves and a router may not, or that other programs
+/// read as another character: then the verified path would not be the routed one.
 pub(super) fn is_ambiguous(raw: &str) -> bool {
-    !raw.starts_with('/')
-        || raw.split('/').skip(1).enumerate().any(|(index, segment)| {
-            let lower = segment.to_ascii_lowercase().replace("%2e", ".");
-            lower == "." || lower == ".." || (segment.is_empty() && !is_last(raw, index))
+    let Some(segments) = raw.strip_prefix('/') else {
+        return true;
+    };
+    let mut segments = segments.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        // A trailing slash makes no empty segment.
+        if (segment.is_empty() && segments.peek().is_some()) || is_dots(segment) {
+            return true;
+        }
+    }
+    // A backslash is a slash to some, a NUL the end of the text.
+    raw.contains('\\')
+        || raw.as_bytes().windows(3).any(|three| {
+            three[0] == b'%'
+                && ((three[1] == b'0' && three[2] == b'0')
+                    || (three[1] == b'5' && three[2].eq_ignore_ascii_case(&b'c')))
         })
 }
 
-/// Whether the segment of this index is the last one (a trailing slash is no empty segment).
-fn is_last(raw: &str, index: usize) -> bool {
-    raw.split('/').skip(1).count() == index + 1
+/// `.` or `..`, each dot also in its escaped form.
+fn is_dots(segment: &str) -> bool {
+    let mut rest = segment.as_bytes();
+    let mut dots = 0;
+    while !rest.is_empty() {
+        rest = match rest {
+            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
+            _ => return false,
+        };
+        dots += 1;
+    }
+    (1..=2).contains(&dots)
 }
 
 fn normalised(raw: &str) -> String {
@@ -125,62 +155,97 @@ fn normalised(raw: &str) -> String {
 }
 
 /// The parameters, decoded once, escaped strictly, sorted; without the signature itself.
-fn query(raw: &str) -> Result<String, AuthError> {
-    let mut pairs = parameters(raw)?
-        .into_iter()
-        .filter(|(name, _)| name != b"X-Amz-Signature")
-        .map(|(name, value)| {
-            let (mut escaped_name, mut escaped_value) = (String::new(), String::new());
-            escape(&name, |_| false, &mut escaped_name);
-            escape(&value, |_| false, &mut escaped_value);
-            (escaped_name, escaped_value)
-        })
-        .collect::<Vec<_>>();
-    pairs.sort();
-    let pairs = pairs
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    Ok(pairs.collect::<Vec<_>>().join("&"))
+fn query(raw: &str, text: &mut String) -> Result<(), AuthError> {
+    if raw.is_empty() {
+        return Ok(());
+    }
+    check_count(raw)?;
+    // All escaped parameters one after the other, and where each begins, has its middle and ends.
+    let mut escaped = String::with_capacity(raw.len() + 16);
+    let mut places = Vec::new();
+    for (name, value) in split(raw) {
+        let start = escaped.len();
+        unescaped(name).for_each(|byte| escape(byte, |_| false, &mut escaped));
+        if &escaped[start..] == "X-Amz-Signature" {
+            escaped.truncate(start);
+            continue;
+        }
+        let middle = escaped.len();
+        unescaped(value).for_each(|byte| escape(byte, |_| false, &mut escaped));
+        places.push((start, middle, escaped.len()));
+    }
+    places.sort_unstable_by(|a, b| {
+        let of = |&(start, middle, end): &(usize, usize, usize)| {
+            (&escaped[start..middle], &escaped[middle..end])
+        };
+        of(a).cmp(&of(b))
+    });
+    for (index, (start, middle, end)) in places.into_iter().enumerate() {
+        if index > 0 {
+            text.push('&');
+        }
+        text.push_str(&escaped[start..middle]);
+        text.push('=');
+        text.push_str(&escaped[middle..end]);
+    }
+    Ok(())
 }
 
 /// Name and value of a query's parameter, decoded.
-pub(super) type Parameter = (Vec<u8>, Vec<u8>);
+pub(super) type Parameter<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 /// A query's parameters, decoded; a `+` is a plus, an empty name is kept.
-pub(super) fn parameters(raw: &str) -> Result<Vec<Parameter>, AuthError> {
-    if raw.is_empty() {
-        return Ok(Vec::new());
-    }
-    if raw.bytes().filter(|&byte| byte == b'&').count() >= PARAMETERS {
-        return Err(AuthError::HeadTooLarge);
-    }
-    let pairs = raw.split('&').filter(|part| !part.is_empty());
-    Ok(pairs
-        .map(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            (unescape(name), unescape(value))
-        })
+pub(super) fn parameters(raw: &str) -> Result<Vec<Parameter<'_>>, AuthError> {
+    check_count(raw)?;
+    let decode = |text| Cow::from(percent_encoding::percent_decode_str(text));
+    Ok(split(raw)
+        .map(|(name, value)| (decode(name), decode(value)))
         .collect())
 }
 
-fn unescape(text: &str) -> Vec<u8> {
-    percent_encoding::percent_decode_str(text).collect()
+fn check_count(raw: &str) -> Result<(), AuthError> {
+    if raw.bytes().filter(|&byte| byte == b'&').count() >= PARAMETERS {
+        return Err(AuthError::HeadTooLarge);
+    }
+    Ok(())
+}
+
+fn split(raw: &str) -> impl Iterator<Item = (&str, &str)> {
+    raw.split('&')
+        .filter(|part| !part.is_empty())
+        .map(|part| part.split_once('=').unwrap_or((part, "")))
+}
+
+fn unescaped(text: &str) -> impl Iterator<Item = u8> {
+    percent_encoding::percent_decode_str(text)
 }
 
 /// Escapes all but the unreserved characters of RFC 3986 and what `keep` names.
-fn escape(bytes: &[u8], keep: impl Fn(u8) -> bool, text: &mut String) {
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep(byte) {
-            text.push(char::from(byte));
-        } else {
-            let _written = write!(text, "%{byte:02X}");
-        }
+fn escape(byte: u8, keep: impl Fn(u8) -> bool, text: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep(byte) {
+        text.push(char::from(byte));
+    } else {
+        text.push('%');
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn path(raw: &str, rule: PathRule) -> String {
+        let mut text = String::new();
+        super::path(raw, rule, &mut text);
+        text
+    }
+
+    fn query(raw: &str) -> Result<String, AuthError> {
+        let mut text = String::new();
+        super::query(raw, &mut text).map(|()| text)
+    }
 
     #[test]
     fn an_escaped_path_is_escaped_once_more_but_not_for_s3() {
@@ -202,12 +267,26 @@ mod tests {
             "/a/..",
             "/a/%2e%2E/b",
             "/a/.%2e",
+            "/a%00b",
+            "/a\\b",
+            "/a%5Cb",
+            "/%5cb",
             "a",
             "",
         ] {
             assert!(is_ambiguous(raw), "{raw}");
         }
-        for raw in ["/", "/a", "/a/", "/a/b.c", "/a..b/...", "/tags/x%2Fy"] {
+        for raw in [
+            "/",
+            "/a",
+            "/a/",
+            "/a/b.c",
+            "/a..b/...",
+            "/tags/x%2Fy",
+            "/a;b",
+            "/a%2e",
+            "/...",
+        ] {
             assert!(!is_ambiguous(raw), "{raw}");
         }
     }

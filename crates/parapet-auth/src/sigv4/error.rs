@@ -211,12 +211,12 @@ impl AuthError {
             (Self::Missing, RestJson) => "MissingAuthenticationTokenException",
             (Self::Missing, Query) => "MissingAuthenticationToken",
             (Self::Missing | Self::UnsignedHeader(_) | Self::Expired, S3) => "AccessDenied",
-            (Self::Token(TokenProblem::Expired | TokenProblem::Revoked), RestJson) => {
-                "ExpiredTokenException"
-            }
-            (Self::Token(TokenProblem::Expired | TokenProblem::Revoked), Query | S3) => {
-                "ExpiredToken"
-            }
+            (
+                Self::Token(TokenProblem::Expired | TokenProblem::Revoked) | Self::Expired,
+                RestJson,
+            ) => "ExpiredTokenException",
+            (Self::Token(TokenProblem::Expired | TokenProblem::Revoked), Query | S3)
+            | (Self::Expired, Query) => "ExpiredToken",
             (Self::UnknownKey | Self::Token(_), RestJson) => "UnrecognizedClientException",
             (Self::UnknownKey | Self::Token(_), Query) => "InvalidClientTokenId",
             (Self::UnknownKey, S3) => "InvalidAccessKeyId",
@@ -243,8 +243,6 @@ impl AuthError {
                 Query,
             )
             | (Self::Mismatch, S3) => "SignatureDoesNotMatch",
-            (Self::Expired, RestJson) => "ExpiredTokenException",
-            (Self::Expired, Query) => "ExpiredToken",
             (Self::HeadTooLarge, S3) => "RequestHeaderSectionTooLarge",
             (_, S3) => "AuthorizationHeaderMalformed",
             (_, RestJson) => "IncompleteSignatureException",

@@ -12,6 +12,7 @@
 
 mod canonical;
 mod chunks;
+mod claim;
 mod credential;
 mod error;
 mod payload;
@@ -24,12 +25,13 @@ mod verify;
 mod vectors;
 
 pub use chunks::{ChunkDecoder, PayloadError, Trailers};
+pub use claim::{Claim, Rules};
 pub use credential::{Credential, Scope, SecretKey, SigningKey};
 pub use error::{AuthError, Fault, Protocol, TokenProblem};
 pub use payload::BodyProof;
 pub use request::RequestHead;
 pub use sign::{SignRequest, sign};
-pub use verify::{Authenticated, Claim, Rules};
+pub use verify::Authenticated;
 
 /// The only algorithm. `SigV2` has no scope and needs SHA-1; `SigV4a` may come later.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

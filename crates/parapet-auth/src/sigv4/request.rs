@@ -16,6 +16,7 @@ pub struct RequestHead<'a> {
     pub path: &'a str,
     /// Query without the `?`, not decoded; empty when there is none.
     pub query: &'a str,
+    /// Sorted by name; those of one name in wire order.
     headers: Vec<(&'a str, &'a str)>,
 }
 
@@ -56,6 +57,8 @@ impl<'a> RequestHead<'a> {
             (_, 0 | 1) => {}
             _ => return Err(AuthError::header("host", "is there more than once")),
         }
+        // Stable: the values of one name are joined in the order in which they were sent.
+        kept.sort_by_key(|(name, _)| *name);
         Ok(Self {
             method,
             path,
@@ -64,7 +67,7 @@ impl<'a> RequestHead<'a> {
         })
     }
 
-    /// Headers in wire order.
+    /// Headers by name; those of one name in wire order.
     pub(super) fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.headers.iter().copied()
     }
@@ -72,10 +75,11 @@ impl<'a> RequestHead<'a> {
     /// The one header of this name; more than one is refused, as it would be anybody's guess which
     /// of them a handler obeys.
     pub fn header(&self, name: &str) -> Result<Option<&'a str>, AuthError> {
-        let mut values = self
-            .headers()
-            .filter(|(n, _)| *n == name)
-            .map(|(_, value)| value);
+        let from = self.headers.partition_point(|(known, _)| *known < name);
+        let mut values = self.headers[from..]
+            .iter()
+            .take_while(|(known, _)| *known == name)
+            .map(|(_, value)| *value);
         let first = values.next();
         if values.next().is_some() {
             return Err(AuthError::header(name, "is there more than once"));

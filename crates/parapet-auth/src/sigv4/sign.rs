@@ -61,7 +61,14 @@ pub fn sign(request: &SignRequest<'_>) -> Result<Vec<(&'static str, String)>, Au
     } else {
         PathRule::Normalised
     };
-    let canonical = canonical::request(&head, rule, &signed, &payload)?;
+    let mut canonical = String::with_capacity(512);
+    canonical::request(
+        &head,
+        rule,
+        signed.iter().copied(),
+        &payload,
+        &mut canonical,
+    )?;
     let scope = Scope {
         day: date[..8].to_owned(),
         region: request.region.to_owned(),

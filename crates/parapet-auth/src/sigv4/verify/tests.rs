@@ -4,7 +4,8 @@ use super::*;
 use crate::policy::Grants;
 use crate::principal::{Principal, PrincipalKind};
 use crate::sigv4::SecretKey;
-use crate::sigv4::{Protocol, SignRequest, sign};
+use crate::sigv4::request::RequestHead;
+use crate::sigv4::{Protocol, Rules, SignRequest, sign, time};
 
 const NOW: i64 = 1_800_000_000;
 const SECRET: &str = "a-secret-of-forty-characters-0123456789a";
@@ -383,8 +384,16 @@ fn presigned(now: i64, expires: &str) -> (String, String) {
         "X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date={date}&X-Amz-Expires={expires}&X-Amz-SignedHeaders=host"
     );
     let head = RequestHead::new("GET", "/b/k", &query, None, [("host", "h".as_bytes())]).unwrap();
-    let canonical =
-        canonical::request(&head, PathRule::Wire, &["host"], "UNSIGNED-PAYLOAD").unwrap();
+    let mut canonical = String::new();
+    let signed = std::iter::once("host");
+    canonical::request(
+        &head,
+        PathRule::Wire,
+        signed,
+        "UNSIGNED-PAYLOAD",
+        &mut canonical,
+    )
+    .unwrap();
     let text = string_to_sign(&date, &scope, &canonical);
     let signature = hex::encode(hmac::sign(&secret().derive(&scope).key, text.as_bytes()));
     (query, signature)
