@@ -8,6 +8,7 @@
 //!   and makes such requests (signing, for our own clients);
 //! - [`principal`] says who somebody is, [`policy`] what the policies that speak for them allow;
 //! - [`session`] seals and opens the tokens of temporary credentials;
+//! - [`totp`] checks one-time codes, [`web_identity`] the tokens of identity providers;
 //! - [`wrap`] seals secrets for the database under a master key that is kept elsewhere.
 
 #![forbid(unsafe_code)]
@@ -16,6 +17,8 @@ pub mod policy;
 pub mod principal;
 pub mod session;
 pub mod sigv4;
+pub mod totp;
+pub mod web_identity;
 pub mod wrap;
 
 pub use policy::{

@@ -1,7 +1,7 @@
 //! What a request is like: condition keys and their values.
 //!
 //! Only the server fills it, from what it has proven or measured itself; nothing is copied from
-//! request headers (RustFS GHSA-6r96-hmgc-726c).
+//! request headers (`RustFS` GHSA-6r96-hmgc-726c).
 
 use std::collections::BTreeMap;
 

@@ -42,7 +42,10 @@ fn request() -> impl Strategy<Value = (Wire, &'static str)> {
 /// One thing that somebody on the way might change, at a place of their choice.
 fn change(wire: &mut Wire, kind: usize, place: usize) -> bool {
     match kind {
-        0 => wire.method = if wire.method == "GET" { "PUT" } else { "GET" }.to_owned(),
+        0 => {
+            let other = if wire.method == "GET" { "PUT" } else { "GET" };
+            other.clone_into(&mut wire.method);
+        }
         1 => {
             let at = 1 + place % wire.path.len();
             wire.path.insert(at.min(wire.path.len()), 'z');
