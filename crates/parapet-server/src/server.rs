@@ -5,28 +5,48 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use rustls::server::ResolvesServerCert;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::audit::{Audit, Event, Unrecorded};
 use crate::config::ServerConfig;
 use crate::context::{Context, Endpoints, OpenError};
 use crate::front::Front;
-use crate::front::listener::{self, told};
-use crate::front::tls::{self, TlsError};
+use crate::front::listener::{ConnectionLimits, Door, HandshakeTurns, told};
+use crate::front::tls::{Tls, TlsError};
+use crate::front::{HandshakeLimits, PlaceLimits};
 use crate::gateway::Gateway;
 use crate::identity::{self, IdentityError, ServerCertificate};
 use crate::metrics::{self, Metrics};
 use crate::panorama;
 use crate::store::StoreError;
 
-/// Connections of clients at a time.
-const CLIENTS: usize = 1_024;
-/// Connections of devices at a time: a held request and a live channel each.
-const DEVICES: usize = 16_384;
+/// Connections of clients.
+const CLIENTS: ConnectionLimits = ConnectionLimits {
+    handshakes: HandshakeLimits {
+        all: 1_024,
+        address: 128,
+    },
+    places: PlaceLimits {
+        all: 1_024,
+        address: 256,
+    },
+};
+/// Connections of devices: a held request and a live channel each. All of them may come from one
+/// address, that of the router they are behind.
+const DEVICES: ConnectionLimits = ConnectionLimits {
+    handshakes: HandshakeLimits {
+        all: 2_048,
+        address: 1_024,
+    },
+    places: PlaceLimits {
+        all: 16_384,
+        address: 16_384,
+    },
+};
 
 /// Why the server does not start.
 #[derive(Debug, Error)]
@@ -101,8 +121,11 @@ impl Server {
             names,
             addresses,
         )?);
-        let api_tls = tls::api(Arc::clone(&certificate))?;
-        let device_tls = tls::device(Arc::clone(&certificate), authorities)?;
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&certificate) as _;
+        let turns = HandshakeTurns::new();
+        let api_door = Door::new(Tls::api(&resolver)?, turns.clone(), CLIENTS);
+        let device_tls = Tls::device(&resolver, authorities)?;
+        let device_door = Door::new(device_tls, turns, DEVICES);
         let endpoint = identity::Endpoint {
             url: &context.api_url,
             ca_pem: authorities.server.pem(),
@@ -126,27 +149,17 @@ impl Server {
             config.strict_region,
             config.proxies.clone(),
         ));
-        tasks.spawn(listener::serve(
-            api,
-            TlsAcceptor::from(api_tls),
-            CLIENTS,
-            stopped.clone(),
-            move |peer, request| {
-                let front = Arc::clone(&front);
-                async move { front.handle(&peer, request).await }
-            },
-        ));
+        tasks.spawn(api_door.serve(api, stopped.clone(), move |peer, request| {
+            let front = Arc::clone(&front);
+            async move { front.handle(&peer, request).await }
+        }));
         let gateway = Arc::new(Gateway::new(Arc::clone(&context), Arc::clone(&metrics)));
-        tasks.spawn(listener::serve(
-            device,
-            TlsAcceptor::from(device_tls),
-            DEVICES,
-            stopped.clone(),
-            move |peer, request| {
+        tasks.spawn(
+            device_door.serve(device, stopped.clone(), move |peer, request| {
                 let gateway = Arc::clone(&gateway);
                 async move { gateway.handle(&peer, request).await }
-            },
-        ));
+            }),
+        );
         tasks.spawn(metrics::serve(admin, metrics, stopped.clone()));
         tasks.spawn(renew(context, certificate, stopped));
         tracing::info!(%api_addr, %device_addr, %admin_addr, "the control plane serves");

@@ -235,16 +235,14 @@ impl Table {
     /// Takes a token; how long until there is one where there is none.
     fn take(&mut self, key: u64, rate: Rate, now: u64) -> Option<Duration> {
         let set = self.set(key);
-        let place = match set.iter().position(|bucket| bucket.key == key) {
-            Some(place) => place,
-            None => {
-                let ages = set.iter().enumerate();
-                let oldest = ages.min_by_key(|(_, bucket)| bucket.full_at);
-                let place = oldest.map_or(0, |(place, _)| place);
-                set[place] = Bucket { key, full_at: now };
-                place
-            }
-        };
+        let known = set.iter().position(|bucket| bucket.key == key);
+        let place = known.unwrap_or_else(|| {
+            let ages = set.iter().enumerate();
+            let fullest = ages.min_by_key(|(_, bucket)| bucket.full_at);
+            let place = fullest.map_or(0, |(place, _)| place);
+            set[place] = Bucket { key, full_at: now };
+            place
+        });
         let bucket = &mut set[place];
         let wait = rate.wait(bucket.full_at, now);
         if wait.is_none() {

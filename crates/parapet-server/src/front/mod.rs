@@ -5,10 +5,14 @@
 //! whole bounded body for all other services; the path that was verified is the path that is
 //! routed. Every answer carries a request ID, every error has the shape of its service's protocol.
 
+mod activity;
+mod capped;
 pub mod error;
+mod handshakes;
 mod keys;
 pub mod limits;
 pub mod listener;
+mod places;
 pub mod source;
 pub mod tls;
 
@@ -24,7 +28,9 @@ use hyper::body::Incoming;
 use parapet_auth::{AuthError, Authenticated, Claim, Credential, Protocol, RequestHead, Rules};
 use tokio::time::timeout;
 
+pub use self::handshakes::HandshakeLimits;
 use self::listener::Peer;
+pub use self::places::PlaceLimits;
 use self::source::{Proxies, Source};
 use crate::context::Context;
 use crate::metrics::Metrics;

@@ -73,7 +73,7 @@ fn new_key() -> (KeyPair, CertificateRequest) {
 }
 
 /// Enrols a new device; its certificate and key.
-async fn enrolled(plane: &Plane, name: &str) -> (EnrollConfig, String, String) {
+pub(crate) async fn enrolled(plane: &Plane, name: &str) -> (EnrollConfig, String, String) {
     let archive = plane.provision(name).await;
     let (key, request) = new_key();
     let answer = archive.enroll(plane, &request).await;

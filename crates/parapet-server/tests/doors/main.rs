@@ -9,3 +9,4 @@
 mod devices;
 mod objects;
 mod plane;
+mod transport;

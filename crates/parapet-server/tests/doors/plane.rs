@@ -30,13 +30,26 @@ impl Plane {
         std::fs::read_to_string(self.data.path().join("admin").join(name)).expect(name)
     }
 
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.server.api_addr)
+    }
+
     pub(crate) fn tls(&self, identity: Option<(&str, &str)>) -> rustls::ClientConfig {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        self.tls_with(provider, rustls::DEFAULT_VERSIONS, identity)
+    }
+
+    pub(crate) fn tls_with(
+        &self,
+        provider: rustls::crypto::CryptoProvider,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        identity: Option<(&str, &str)>,
+    ) -> rustls::ClientConfig {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(self.file("ca.pem").as_bytes()).expect("PEM");
         roots.add(ca).expect("a CA");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots);
         match identity {
