@@ -16,6 +16,7 @@ use crate::audit::Audit;
 use crate::blobs::Blobs;
 use crate::config::{ConfigError, ServerConfig};
 use crate::console::Sessions;
+use crate::directory::Directory;
 use crate::fleet::{Presence, Wake};
 use crate::gateway::Live;
 use crate::identity::{self, Authorities, Enrollment, IdentityError, KeyRing};
@@ -35,6 +36,8 @@ pub struct Context {
     pub blobs: Blobs,
     /// Wraps secrets and page tokens.
     pub master_key: KeyRing,
+    /// Principals, ready to be asked.
+    pub directory: Arc<Directory>,
     /// How much there may be of what.
     pub quotas: Quotas,
     /// Which devices are there.
@@ -120,6 +123,7 @@ impl Context {
         Ok(Self {
             enrollment: Enrollment::new(authorities, scope.clone(), endpoints.device),
             audit: Audit::start(store.clone(), &scope),
+            directory: Arc::new(Directory::new(store.clone(), scope.account.clone())),
             scope,
             store,
             blobs,

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::audit::{Audit, Event, Unrecorded};
 use crate::config::ServerConfig;
 use crate::context::{Context, Endpoints, OpenError};
+use crate::directory;
 use crate::front::Front;
 use crate::front::listener::{ConnectionLimits, Door, HandshakeTurns, told};
 use crate::front::tls::{Tls, TlsError};
@@ -161,6 +162,10 @@ impl Server {
             }),
         );
         tasks.spawn(metrics::serve(admin, metrics, stopped.clone()));
+        tasks.spawn(directory::watch(
+            Arc::clone(&context.directory),
+            stopped.clone(),
+        ));
         tasks.spawn(renew(context, certificate, stopped));
         tracing::info!(%api_addr, %device_addr, %admin_addr, "the control plane serves");
         Ok(Self {

@@ -33,8 +33,10 @@ use self::listener::Peer;
 pub use self::places::PlaceLimits;
 use self::source::{Proxies, Source};
 use crate::context::Context;
+use crate::directory::KeyUse;
 use crate::metrics::Metrics;
 use crate::s3::S3Front;
+use crate::store::Micros;
 use crate::{console, panorama, parapet, random, sts};
 
 /// Any error of a body.
@@ -137,16 +139,17 @@ impl Front {
             tracing::info!(request_id, service, %address, %error, "refused a signature");
             error::auth(error, protocol, request_id)
         };
-        let (secret, caller) = match self.keys.find(claim.access_key()).await {
+        let found = match self.keys.find(claim.access_key(), claim.scope()).await {
             Ok(Some(found)) => found,
             Ok(None) => return refuse(&AuthError::UnknownKey),
             Err(error) => return internal(&error, protocol, request_id),
         };
-        let key = secret.derive(claim.scope());
-        let credential = Credential::LongTerm(&key);
+        let credential = Credential::LongTerm(&found.signing);
+        let caller = found.caller.clone();
         if service == "s3" {
             return match claim.verify_head(credential, caller) {
                 Ok(proof) => {
+                    self.used(&found, &proof);
                     drop(head);
                     let request = Request::from_parts(parts, body);
                     self.s3.handle(proof, request, request_id).await
@@ -164,9 +167,23 @@ impl Front {
             Err(refusal) => return refusal.response(protocol, request_id),
         };
         match claim.verify_whole(credential, caller, &body) {
-            Ok(proof) => self.call(&service, &proof, &parts, &body, request_id).await,
+            Ok(proof) => {
+                self.used(&found, &proof);
+                self.call(&service, &proof, &parts, &body, request_id).await
+            }
             Err(error) => refuse(&error),
         }
+    }
+
+    /// A signature of this key was good.
+    fn used(&self, found: &keys::Found, proof: &Authenticated) {
+        found.proven();
+        self.context.directory.used(KeyUse {
+            key: proof.access_key(),
+            service: &proof.scope().service,
+            region: &proof.scope().region,
+            at: Micros::now(),
+        });
     }
 
     /// The verified request, by the service that its signature names.

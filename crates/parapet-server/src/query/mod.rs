@@ -105,7 +105,7 @@ impl Service {
         xml.element("Error", |xml| {
             xml.text("Type", kind);
             xml.text("Code", code.name());
-            xml.text("Message", &failure.to_string());
+            xml.text("Message", failure);
         });
         xml.text("RequestId", request_id);
         xml.raw("</ErrorResponse>");

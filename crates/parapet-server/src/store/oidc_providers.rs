@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Micros, StoreError, Tx};
 
-/// An OpenID Connect provider.
+/// An issuer of web identities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OidcProvider {
     /// `arn:aws:iam::<account>:oidc-provider/<url>`.
