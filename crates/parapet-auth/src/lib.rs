@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod managed;
 pub mod policy;
 pub mod principal;
 pub mod session;
@@ -23,7 +24,7 @@ pub mod wrap;
 
 pub use policy::{
     Asker, Attached, Context, Decision, Denial, Grants, Policy, PolicyError, PolicyKind, Question,
-    authorize, decide, decide_trust,
+    authorize, decide, decide_assume, decide_trust,
 };
 pub use principal::{Caller, Principal, PrincipalKind};
 pub use session::{SessionClaims, SessionRing};

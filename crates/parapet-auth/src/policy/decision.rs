@@ -98,6 +98,10 @@ pub enum Denial {
         /// What was wrong, a fragment.
         why: String,
     },
+    /// The resource asked about is neither `*` nor an ARN.
+    NoArn,
+    /// The account's root may not assume roles, as in the original.
+    Root,
     /// The principal is of another account than the one that this server holds.
     OtherAccount {
         /// The foreign account.
@@ -121,6 +125,8 @@ impl Denial {
                 "because a condition in {} could not be evaluated",
                 with_article(statement.layer)
             ),
+            Self::NoArn => "because the resource is no ARN".to_owned(),
+            Self::Root => "because the account's root may not assume roles".to_owned(),
             Self::OtherAccount { account } => format!(
                 "because account {account} is not the account of this server, which serves one"
             ),
@@ -145,6 +151,10 @@ impl Denial {
             ),
             Self::Unjudged { statement, why } => format!(
                 "{action} on {resource} is denied because {statement} could not be evaluated: {why}"
+            ),
+            Self::NoArn => format!("{action} was asked about {resource:?}, which is no ARN"),
+            Self::Root => format!(
+                "{action} on {resource} was asked by the account's root, which may not assume roles"
             ),
             Self::OtherAccount { account } => format!(
                 "{action} on {resource} was asked by account {account}; this server holds one \

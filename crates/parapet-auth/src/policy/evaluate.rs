@@ -1,8 +1,13 @@
 //! From policies and a question to a decision.
+//!
+//! Order (IAM user guide, "Policy evaluation logic"): a Deny in any layer denies; then every layer
+//! that is there must allow. A statement that speaks of the action and the resource and whose
+//! conditions cannot be judged denies too, whatever the others say.
 
-use crate::principal::{Caller, Principal, PrincipalKind};
+use crate::principal::Caller;
 
-use super::parse::{Effect, Statement};
+use super::arn::Arn;
+use super::parse::{Effect, Listed, Statement};
 use super::{Context, Decision, Denial, Grants, Layer, Policy, StatementRef};
 
 /// May this action be done on this resource?
@@ -16,86 +21,22 @@ pub struct Question<'a> {
     pub context: &'a Context,
 }
 
-/// Who asks to assume a role.
-#[derive(Debug, Clone, Copy)]
-pub enum Asker<'a> {
-    /// A user, a role's session, or the root.
-    Principal(&'a Principal),
-    /// Somebody whom this identity provider (its ARN) vouches for.
-    Federated(&'a str),
-    /// A service, `panorama.amazonaws.com`.
-    Service(&'a str),
-}
-
 /// What the policies say about the question.
-///
-/// An explicit denial in any layer wins; then every layer that is there must allow.
 #[must_use]
 pub fn decide(grants: &Grants, question: &Question<'_>) -> Decision {
-    let Grants::Policies {
-        identity,
-        boundary,
-        session,
-    } = grants
-    else {
-        return Decision::Allowed { by: Vec::new() };
+    let asked = match Asked::new(question) {
+        Ok(asked) => asked,
+        Err(denial) => return Decision::Denied(denial),
     };
-    let layers = [
-        Some((Layer::Identity, identity.as_slice())),
-        boundary
-            .as_ref()
-            .map(|policy| (Layer::Boundary, std::slice::from_ref(policy))),
-        session
-            .as_ref()
-            .map(|policies| (Layer::Session, policies.as_slice())),
-    ];
-    let (mut by, mut lacking) = (Vec::new(), None);
-    for (layer, policies) in layers.into_iter().flatten() {
-        let documents = policies.iter().map(|it| (&*it.name, &*it.policy));
-        match ask(layer, documents, |statement| speaks(statement, question)) {
-            Answer::Deny(statement) => return Decision::Denied(Denial::Explicit(statement)),
-            Answer::Allow(statement) => by.push(statement),
-            Answer::Silence => lacking = lacking.or(Some(layer)),
-        }
-    }
-    match lacking {
-        Some(layer) => Decision::Denied(Denial::NoAllow(layer)),
-        None => Decision::Allowed { by },
-    }
-}
-
-/// Whether a role's trust policy lets `asker` do `action` (`sts:AssumeRole`,
-/// `sts:AssumeRoleWithWebIdentity`, `sts:TagSession`). `account` is the account of the role.
-#[must_use]
-pub fn decide_trust(
-    policy: &Policy,
-    account: &str,
-    asker: &Asker<'_>,
-    action: &str,
-    context: &Context,
-) -> Decision {
-    if let Asker::Principal(principal) = asker
-        && principal.account != account
-    {
-        return Decision::Denied(Denial::OtherAccount {
-            account: principal.account.clone(),
-        });
-    }
-    let question = Question {
-        action,
-        resource: "*",
-        context,
-    };
-    let documents = [("trust policy", policy)];
-    let answer = ask(Layer::Trust, documents.into_iter(), |statement| {
-        speaks(statement, &question) && trusts(statement, asker)
-    });
-    match answer {
-        Answer::Deny(statement) => Decision::Denied(Denial::Explicit(statement)),
-        Answer::Allow(statement) => Decision::Allowed {
-            by: vec![statement],
-        },
-        Answer::Silence => Decision::Denied(Denial::NoAllow(Layer::Trust)),
+    let Survey {
+        denial,
+        by,
+        lacking,
+    } = survey(grants, &asked);
+    match (denial, lacking.first()) {
+        (Some(denial), _) => Decision::Denied(denial),
+        (None, Some(layer)) => Decision::Denied(Denial::NoAllow(*layer)),
+        (None, None) => Decision::Allowed { by },
     }
 }
 
@@ -115,93 +56,183 @@ pub fn authorize(caller: &Caller, action: &str, resource: &str) -> Decision {
     )
 }
 
-enum Answer {
-    Deny(StatementRef),
-    Allow(StatementRef),
-    Silence,
+/// A question made ready to be compared many times.
+pub(super) struct Asked<'a> {
+    /// In lower case: actions are compared without regard to case, resources with.
+    action: String,
+    resource: Option<Arn<'a>>,
+    context: &'a Context,
 }
 
-fn ask<'a>(
+impl<'a> Asked<'a> {
+    /// Refuses a resource that is neither `*` nor an ARN, which no pattern could be held against.
+    pub(super) fn new(question: &Question<'a>) -> Result<Self, Denial> {
+        let resource = match question.resource {
+            "*" => None,
+            text => Some(Arn::new(text).ok_or(Denial::NoArn)?),
+        };
+        Ok(Self {
+            action: question.action.to_ascii_lowercase(),
+            resource,
+            context: question.context,
+        })
+    }
+}
+
+/// What the layers of some grants say.
+pub(super) struct Survey {
+    /// A Deny, or a statement that could not be judged.
+    pub(super) denial: Option<Denial>,
+    /// The first allowing statement of each layer that has one.
+    pub(super) by: Vec<StatementRef>,
+    /// Layers that are there and do not allow.
+    pub(super) lacking: Vec<Layer>,
+}
+
+pub(super) fn survey(grants: &Grants, asked: &Asked<'_>) -> Survey {
+    let mut survey = Survey {
+        denial: None,
+        by: Vec::new(),
+        lacking: Vec::new(),
+    };
+    for (layer, policies) in layers(grants) {
+        let documents = policies.iter().map(|it| (&*it.name, &*it.policy));
+        let answer = ask(layer, documents, asked, |_| Some(()));
+        match (answer.denial, &survey.denial) {
+            (Some(denial @ Denial::Explicit(_)), _) => {
+                survey.denial = Some(denial);
+                return survey;
+            }
+            (Some(denial), None) => survey.denial = Some(denial),
+            _ => {}
+        }
+        match answer.allow {
+            Some((statement, ())) => survey.by.push(statement),
+            None => survey.lacking.push(layer),
+        }
+    }
+    survey
+}
+
+/// The layers that are there, in the order in which a lack is reported.
+pub(super) fn layers(grants: &Grants) -> impl Iterator<Item = (Layer, &[super::Attached])> {
+    let layers = match grants {
+        Grants::Root => [None, None, None],
+        Grants::Policies {
+            identity,
+            boundary,
+            session,
+        } => [
+            Some((Layer::Identity, identity.as_slice())),
+            boundary
+                .as_ref()
+                .map(|policy| (Layer::Boundary, std::slice::from_ref(policy))),
+            session
+                .as_ref()
+                .map(|policies| (Layer::Session, policies.as_slice())),
+        ],
+    };
+    layers.into_iter().flatten()
+}
+
+/// What the policies of one layer say.
+pub(super) struct Answer<R> {
+    /// The first Deny, or else the first statement that could not be judged.
+    pub(super) denial: Option<Denial>,
+    /// The closest allowing statement, the first of equals.
+    pub(super) allow: Option<(StatementRef, R)>,
+}
+
+/// Asks policies. `rank` says whether a statement speaks of the asker and how closely, least first.
+pub(super) fn ask<'a, R: Ord + Copy>(
     layer: Layer,
     policies: impl Iterator<Item = (&'a str, &'a Policy)>,
-    speaks: impl Fn(&Statement) -> bool,
-) -> Answer {
-    let mut answer = Answer::Silence;
+    asked: &Asked<'_>,
+    rank: impl Fn(&Statement) -> Option<R>,
+) -> Answer<R> {
+    let mut answer = Answer {
+        denial: None,
+        allow: None,
+    };
     for (name, policy) in policies {
         for (index, statement) in policy.statements.iter().enumerate() {
-            if !speaks(statement) {
+            let Some(rank) = rank(statement) else {
                 continue;
-            }
-            let named = StatementRef {
+            };
+            let named = || StatementRef {
                 layer,
                 policy: name.into(),
                 index,
                 sid: statement.sid.clone(),
             };
-            match (statement.effect, &answer) {
-                (Effect::Deny, _) => return Answer::Deny(named),
-                (Effect::Allow, Answer::Silence) => answer = Answer::Allow(named),
-                (Effect::Allow, _) => {}
+            match (statement.applies(asked), statement.effect) {
+                (Ok(false), _) => {}
+                (Ok(true), Effect::Deny) => {
+                    answer.denial = Some(Denial::Explicit(named()));
+                    return answer;
+                }
+                (Ok(true), Effect::Allow) => {
+                    if answer.allow.as_ref().is_none_or(|(_, best)| rank < *best) {
+                        answer.allow = Some((named(), rank));
+                    }
+                }
+                (Err(why), _) => {
+                    if answer.denial.is_none() {
+                        let statement = named();
+                        answer.denial = Some(Denial::Unjudged { statement, why });
+                    }
+                }
             }
         }
     }
     answer
 }
 
-fn speaks(statement: &Statement, question: &Question<'_>) -> bool {
-    // Actions are compared without regard to case, resources with.
-    let action = question.action.to_ascii_lowercase();
-    statement
-        .actions
-        .iter()
-        .any(|pattern| matches(&pattern.to_ascii_lowercase(), &action))
-        && statement
-            .resources
-            .iter()
-            .any(|pattern| matches(pattern, question.resource))
-}
-
-fn trusts(statement: &Statement, asker: &Asker<'_>) -> bool {
-    let names = |kind: &str| statement.principals.get(kind).into_iter().flatten();
-    match asker {
-        Asker::Principal(principal) => names("AWS").any(|name| {
-            *name == principal.account
-                || *name == format!("arn:aws:iam::{}:root", principal.account)
-                || *name == principal.principal_arn()
-                || *name == principal.arn()
-                || (name == "*" && principal.kind != PrincipalKind::Root)
-        }),
-        Asker::Federated(provider) => names("Federated").any(|name| name == provider),
-        Asker::Service(service) => names("Service").any(|name| name == service),
+impl Statement {
+    /// Whether it speaks of the question; the error says why that cannot be told.
+    pub(super) fn applies(&self, asked: &Asked<'_>) -> Result<bool, String> {
+        if !self.speaks_of_action(&asked.action) || !self.speaks_of_resource(asked) {
+            return Ok(false);
+        }
+        // A condition that is not met settles it, whatever cannot be judged beside it.
+        let mut error = None;
+        for condition in &self.conditions {
+            match condition.is_met(self.effect, asked.context) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(why) => error = error.or(Some(why)),
+            }
+        }
+        error.map_or(Ok(true), Err)
     }
-}
 
-/// Whether `text` fits `pattern`, in which `*` is any run and `?` any one byte. Linear in practice,
-/// at worst the product of both lengths, which are bounded.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t) = (0, 0);
-    // Where to resume when the text after the last star did not fit.
-    let mut resume: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                resume = Some((p + 1, t));
-                p += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match resume {
-                Some((after_star, from)) => {
-                    resume = Some((after_star, from + 1));
-                    p = after_star;
-                    t = from + 1;
-                }
-                None => return false,
-            },
+    fn speaks_of_action(&self, action: &str) -> bool {
+        let Listed { inverted, patterns } = &self.actions;
+        let listed = patterns.iter().any(|it| it.glob.fits(action));
+        listed != *inverted
+    }
+
+    fn speaks_of_resource(&self, asked: &Asked<'_>) -> bool {
+        let Listed { inverted, patterns } = &self.resources;
+        // Set when a variable has no value: what the pattern would have named is unknown.
+        let mut open = false;
+        let listed = patterns.iter().any(|pattern| {
+            let fits = match &asked.resource {
+                None => Some(pattern.is_any()),
+                Some(arn) => pattern.fits(arn, asked.context),
+            };
+            open |= fits.is_none();
+            fits == Some(true)
+        });
+        // "None of these" cannot be claimed while one of these is unknown: then an Allow does not
+        // apply and a Deny does.
+        match (inverted, listed) {
+            (false, listed) => listed,
+            (true, true) => false,
+            (true, false) => !open || self.effect == Effect::Deny,
         }
     }
-    pattern[p..].iter().all(|&byte| byte == b'*')
 }
+
+#[cfg(test)]
+mod tests;

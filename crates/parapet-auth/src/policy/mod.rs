@@ -10,18 +10,36 @@
 //! "IAM JSON policy reference" and "Policy evaluation logic"); differences are in
 //! `docs/policies.md`.
 
+pub mod actions;
+mod arn;
+mod condition;
 mod context;
+mod date;
 mod decision;
 mod evaluate;
+mod glob;
+mod json;
+mod keys;
+mod kind;
+mod network;
+mod number;
 mod parse;
+mod pattern;
+mod simulate;
+mod trust;
+mod trustees;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use context::Context;
 pub use decision::{Decision, Denial, Layer, StatementRef};
-pub use evaluate::{Asker, Question, authorize, decide, decide_trust};
-pub use parse::{Policy, PolicyError, PolicyKind};
+pub use evaluate::{Question, authorize, decide};
+pub use kind::{PolicyError, PolicyKind};
+use parse::Effect;
+pub use parse::Policy;
+pub use simulate::{Simulated, simulate};
+pub use trust::{Asker, decide_assume, decide_trust};
 
 /// A policy under the name it is attached by.
 #[derive(Clone)]
