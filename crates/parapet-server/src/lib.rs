@@ -11,6 +11,7 @@
 
 pub mod audit;
 pub mod blobs;
+pub mod call;
 pub mod config;
 pub mod console;
 pub mod context;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::server::ResolvesServerCert;
 use thiserror::Error;
@@ -16,6 +17,7 @@ use crate::config::ServerConfig;
 use crate::context::{Context, Endpoints, OpenError};
 use crate::directory;
 use crate::front::Front;
+use crate::front::limits::Limits;
 use crate::front::listener::{ConnectionLimits, Door, HandshakeTurns, told};
 use crate::front::tls::{Tls, TlsError};
 use crate::front::{HandshakeLimits, PlaceLimits};
@@ -149,6 +151,7 @@ impl Server {
             Arc::clone(&metrics),
             config.strict_region,
             config.proxies.clone(),
+            Arc::new(Limits::new(config.limits, Instant::now())),
         ));
         tasks.spawn(api_door.serve(api, stopped.clone(), move |peer, request| {
             let front = Arc::clone(&front);

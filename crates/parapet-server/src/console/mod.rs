@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use parapet_auth::Caller;
 
 use crate::context::Context;
+use crate::front::source::Source;
 use crate::front::{ResponseBody, empty, full, set};
 
 pub use sessions::{LINK_LIFE, Sessions};
@@ -32,6 +33,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 /// Answers a request that carries no signature.
 pub async fn handle(
     context: &Arc<Context>,
+    _source: &Source,
     parts: Parts,
     _body: Incoming,
 ) -> Response<ResponseBody> {

@@ -5,6 +5,7 @@ use parapet_auth::{AuthError, Protocol};
 
 use super::limits::Throttled;
 use super::{ResponseBody, full};
+use crate::audit::Outcome;
 
 /// A signature that was not accepted.
 #[must_use]
@@ -51,8 +52,9 @@ pub fn plain(
     match protocol {
         Protocol::RestJson => rest_json(status, code, message),
         Protocol::Query => query(status, code, message, request_id),
-        Protocol::S3 => s3(status.as_u16(), code, message, request_id),
+        Protocol::S3 => return s3(status.as_u16(), code, message, request_id),
     }
+    .told(code, message)
 }
 
 fn rest_json(status: StatusCode, code: &str, message: &str) -> Response<ResponseBody> {
@@ -91,7 +93,20 @@ pub fn s3(status: u16, code: &str, message: &str, id: &str) -> Response<Response
         escape(id)
     );
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    answer(status, "application/xml", body)
+    answer(status, "application/xml", body).told(code, message)
+}
+
+/// An answer that carries what the audit trail shall say of it.
+trait Told {
+    fn told(self, code: &str, message: &str) -> Self;
+}
+
+impl Told for Response<ResponseBody> {
+    fn told(mut self, code: &str, message: &str) -> Self {
+        self.extensions_mut()
+            .insert(Outcome::failure(code, message));
+        self
+    }
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<ResponseBody> {

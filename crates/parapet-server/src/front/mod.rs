@@ -3,10 +3,13 @@
 //! A request without a signature reaches the console and the health checks and nothing else. A
 //! signed one is verified before anything proportional to its body happens for S3, and with its
 //! whole bounded body for all other services; the path that was verified is the path that is
-//! routed. Every answer carries a request ID, every error has the shape of its service's protocol.
+//! routed. Every answer carries a request ID, every error has the shape of its service's protocol,
+//! and every call leaves one line in the audit trail, whatever becomes of it.
 
 mod activity;
+mod body;
 mod capped;
+mod circumstances;
 pub mod error;
 mod handshakes;
 mod keys;
@@ -18,20 +21,21 @@ pub mod tls;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Empty, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::Incoming as Body;
 use parapet_auth::{AuthError, Authenticated, Claim, Credential, Protocol, RequestHead, Rules};
-use tokio::time::timeout;
 
 pub use self::handshakes::HandshakeLimits;
+use self::limits::{Limits, Throttled};
 use self::listener::Peer;
 pub use self::places::PlaceLimits;
 use self::source::{Proxies, Source};
+use crate::audit::{Draft, Opening, Outcome, Refused, UserIdentity};
+use crate::call::{Call, Incoming, Once};
 use crate::context::Context;
 use crate::directory::KeyUse;
 use crate::metrics::Metrics;
@@ -39,17 +43,15 @@ use crate::s3::S3Front;
 use crate::store::Micros;
 use crate::{console, panorama, parapet, random, sts};
 
-/// Any error of a body.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
-/// The body of an answer.
-pub type ResponseBody = UnsyncBoxBody<Bytes, BodyError>;
+pub(crate) use body::read;
+pub use body::{BodyError, ResponseBody, empty, full};
 
 /// Largest body of a signed request that is not S3's: graphs with overrides, and a margin.
 const BODY_BYTES: usize = 1024 * 1024;
-/// The same for the query protocol.
-const QUERY_BODY_BYTES: usize = 16 * 1024;
-/// Longest time for such a body to arrive.
-const BODY_TIME: Duration = Duration::from_secs(30);
+/// The same for STS.
+const STS_BODY_BYTES: usize = 16 * 1024;
+/// The same for IAM: the longest policy, every character of it escaped.
+const IAM_BODY_BYTES: usize = 64 * 1024;
 
 /// What answers requests on the API listener.
 pub struct Front {
@@ -60,6 +62,17 @@ pub struct Front {
     region: String,
     strict_region: bool,
     proxies: Proxies,
+    limits: Arc<Limits>,
+}
+
+/// One request on its way to a service: what is known of it before anybody is believed.
+struct Arrival<'a> {
+    source: &'a Source,
+    request_id: &'a str,
+    protocol: Protocol,
+    /// The access key that it claims to be signed with; empty without one.
+    claimed: String,
+    draft: Arc<Draft>,
 }
 
 impl Front {
@@ -70,6 +83,7 @@ impl Front {
         metrics: Arc<Metrics>,
         strict_region: bool,
         proxies: Proxies,
+        limits: Arc<Limits>,
     ) -> Self {
         Self {
             s3: S3Front::new(Arc::clone(&context)),
@@ -78,6 +92,7 @@ impl Front {
             metrics,
             strict_region,
             proxies,
+            limits,
             context,
         }
     }
@@ -86,7 +101,7 @@ impl Front {
     pub async fn handle(
         &self,
         peer: &Peer,
-        request: Request<Incoming>,
+        request: Request<Body>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let request_id = request_id();
         let source = self.proxies.source(&peer.source, request.headers());
@@ -108,13 +123,34 @@ impl Front {
     async fn route(
         &self,
         source: &Source,
-        request: Request<Incoming>,
+        request: Request<Body>,
         request_id: &str,
     ) -> Response<ResponseBody> {
         let (parts, body) = request.into_parts();
+        let admitted = self.limits.admit_address(source.address, Instant::now());
+        if let Ok(()) = admitted
+            && is_public(&parts)
+        {
+            return console::handle(&self.context, source, parts, body).await;
+        }
+        let mut arrival = self.arrive(source, &parts, request_id);
+        if let Err(throttled) = admitted {
+            return self.throttle(&arrival, &throttled);
+        }
+        let answer = self.verified(&mut arrival, parts, body).await;
+        self.end(&arrival, answer).await
+    }
+
+    /// From a claim to a service's answer.
+    async fn verified(
+        &self,
+        arrival: &mut Arrival<'_>,
+        parts: Parts,
+        body: Body,
+    ) -> Response<ResponseBody> {
         let head = match head_of(&parts) {
             Ok(head) => head,
-            Err(error) => return error::auth(&error, Protocol::RestJson, request_id),
+            Err(error) => return self.refuse(arrival, &error),
         };
         let rules = Rules {
             region: &self.region,
@@ -123,60 +159,85 @@ impl Front {
         };
         let claim = match Claim::parse(&head, &rules) {
             Ok(claim) => claim,
-            Err(AuthError::Missing) if is_public(&parts.method, parts.uri.path()) => {
-                drop(head);
-                return console::handle(&self.context, parts, body).await;
-            }
-            Err(error) => {
-                let protocol = Protocol::of_service(service_hint(&head));
-                return error::auth(&error, protocol, request_id);
-            }
+            Err(error) => return self.refuse(arrival, &error),
         };
-        let service = claim.service().to_owned();
-        let protocol = Protocol::of_service(&service);
-        let refuse = |error: &AuthError| {
-            let address = source.address;
-            tracing::info!(request_id, service, %address, %error, "refused a signature");
-            error::auth(error, protocol, request_id)
-        };
+        arrival.protocol = Protocol::of_service(claim.service());
+        claim.access_key().clone_into(&mut arrival.claimed);
+        let may_verify =
+            self.limits
+                .may_verify(arrival.source.address, claim.access_key(), Instant::now());
+        if let Err(throttled) = may_verify {
+            return self.throttle(arrival, &throttled);
+        }
         let found = match self.keys.find(claim.access_key(), claim.scope()).await {
             Ok(Some(found)) => found,
-            Ok(None) => return refuse(&AuthError::UnknownKey),
-            Err(error) => return internal(&error, protocol, request_id),
+            Ok(None) => return self.refuse(arrival, &AuthError::UnknownKey),
+            Err(error) => return internal(&error, arrival),
         };
         let credential = Credential::LongTerm(&found.signing);
         let caller = found.caller.clone();
-        if service == "s3" {
-            return match claim.verify_head(credential, caller) {
-                Ok(proof) => {
-                    self.used(&found, &proof);
-                    drop(head);
-                    let request = Request::from_parts(parts, body);
-                    self.s3.handle(proof, request, request_id).await
-                }
-                Err(error) => refuse(&error),
+        if claim.service() == "s3" {
+            let proof = match claim.verify_head(credential, caller) {
+                Ok(proof) => proof,
+                Err(error) => return self.refuse(arrival, &error),
             };
+            let call = match self.admit(arrival, &found, &proof, &parts) {
+                Ok(call) => call,
+                Err(throttled) => return self.throttle(arrival, &throttled),
+            };
+            drop(head);
+            let request = Request::from_parts(parts, body);
+            return self
+                .s3
+                .handle(call, proof, request, arrival.request_id)
+                .await;
         }
-        let limit = if protocol == Protocol::Query {
-            QUERY_BODY_BYTES
-        } else {
-            BODY_BYTES
+        let limit = match claim.service() {
+            "sts" => STS_BODY_BYTES,
+            "iam" => IAM_BODY_BYTES,
+            _ => BODY_BYTES,
         };
         let body = match read(body, limit).await {
             Ok(body) => body,
-            Err(refusal) => return refusal.response(protocol, request_id),
+            Err(unread) => return unread.response(arrival.protocol, arrival.request_id),
         };
-        match claim.verify_whole(credential, caller, &body) {
-            Ok(proof) => {
-                self.used(&found, &proof);
-                self.call(&service, &proof, &parts, &body, request_id).await
-            }
-            Err(error) => refuse(&error),
+        let proof = match claim.verify_whole(credential, caller, &body) {
+            Ok(proof) => proof,
+            Err(error) => return self.refuse(arrival, &error),
+        };
+        match self.admit(arrival, &found, &proof, &parts) {
+            Ok(call) => self.serve(&call, &proof, &parts, &body, arrival).await,
+            Err(throttled) => self.throttle(arrival, &throttled),
         }
     }
 
-    /// A signature of this key was good.
-    fn used(&self, found: &keys::Found, proof: &Authenticated) {
+    /// The line of the audit trail is begun before anybody is believed.
+    fn arrive<'a>(&self, source: &'a Source, parts: &Parts, request_id: &'a str) -> Arrival<'a> {
+        let text = |name: HeaderName| parts.headers.get(name).and_then(|v| v.to_str().ok());
+        let draft = self.context.audit.begin(&Opening {
+            request_id,
+            source: source.address,
+            user_agent: text(header::USER_AGENT),
+            tls: Some((source.tls_version.as_str(), source.cipher)),
+            host: text(header::HOST),
+        });
+        Arrival {
+            source,
+            request_id,
+            protocol: Protocol::of_service(service_hint(parts)),
+            claimed: String::new(),
+            draft,
+        }
+    }
+
+    /// The call of a caller who is now known, unless it asks too often.
+    fn admit(
+        &self,
+        arrival: &Arrival<'_>,
+        found: &keys::Found,
+        proof: &Authenticated,
+        parts: &Parts,
+    ) -> Result<Call, Throttled> {
         found.proven();
         self.context.directory.used(KeyUse {
             key: proof.access_key(),
@@ -184,100 +245,104 @@ impl Front {
             region: &proof.scope().region,
             at: Micros::now(),
         });
+        let caller = proof.caller().clone();
+        arrival.draft.identify(UserIdentity::from(&caller));
+        self.limits
+            .admit_principal(&caller.principal.unique_id(), Instant::now())?;
+        let circumstances =
+            circumstances::of(arrival.source, &parts.headers, &caller, &self.region);
+        Ok(Call {
+            ctx: Arc::clone(&self.context),
+            scope: self.context.scope.clone(),
+            circumstances: Arc::new(circumstances),
+            caller,
+            draft: Arc::clone(&arrival.draft),
+            once: Arc::new(Once::of(proof)),
+        })
     }
 
     /// The verified request, by the service that its signature names.
-    async fn call(
+    async fn serve(
         &self,
-        service: &str,
+        call: &Call,
         proof: &Authenticated,
-        parts: &http::request::Parts,
+        parts: &Parts,
         body: &Bytes,
-        request_id: &str,
+        arrival: &Arrival<'_>,
     ) -> Response<ResponseBody> {
-        let caller = proof.caller();
-        let incoming = panorama::Incoming {
+        let incoming = Incoming {
             method: parts.method.as_str(),
             raw_path: parts.uri.path(),
             query: parts.uri.query().unwrap_or_default(),
             body,
-            request_id,
+            request_id: arrival.request_id,
         };
-        match service {
-            "panorama" => panorama::handle(&self.context, caller, incoming)
-                .await
-                .map(full),
-            "parapet" => parapet::handle(&self.context, caller, incoming)
-                .await
-                .map(full),
-            "sts" => sts::handle(caller, incoming).map(full),
+        match proof.scope().service.as_str() {
+            "panorama" => panorama::handle(call, incoming).await.map(full),
+            "parapet" => parapet::handle(call, incoming).await.map(full),
+            "sts" => sts::handle(call, incoming).await.map(full),
             other => error::plain(
                 StatusCode::NOT_FOUND,
-                Protocol::of_service(other),
+                arrival.protocol,
                 "UnknownOperationException",
                 &format!(
-                    "this server has no service {other:?}: it has panorama, parapet, s3 and sts"
+                    "this server has no service {other:?}: it has panorama, parapet, iam, sts and s3"
                 ),
-                request_id,
+                arrival.request_id,
             ),
         }
     }
-}
 
-/// A body that was not read.
-pub(crate) enum Unread {
-    TooLarge(usize),
-    TooSlow,
-    Broken,
-}
+    /// A signature that is not believed: counted where it cost a verification, told in the trail.
+    fn refuse(&self, arrival: &Arrival<'_>, error: &AuthError) -> Response<ResponseBody> {
+        let (address, claimed) = (arrival.source.address, arrival.claimed.as_str());
+        if !claimed.is_empty() {
+            self.limits
+                .failed_signature(address, claimed, Instant::now());
+            arrival.draft.identify(UserIdentity::unknown(Some(claimed)));
+        }
+        let outcome = Outcome::failure(error.code(arrival.protocol), &error.to_string());
+        self.context
+            .audit
+            .refuse(&arrival.draft, Refused::Signature, claimed, &outcome);
+        error::auth(error, arrival.protocol, arrival.request_id)
+    }
 
-impl Unread {
-    fn response(&self, protocol: Protocol, request_id: &str) -> Response<ResponseBody> {
-        let (status, code, text) = match self {
-            Self::TooLarge(limit) => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestEntityTooLargeException",
-                format!("the body is larger than the {limit} bytes that are read"),
-            ),
-            Self::TooSlow => (
-                StatusCode::REQUEST_TIMEOUT,
-                "RequestTimeoutException",
-                "the body did not arrive in time".to_owned(),
-            ),
-            Self::Broken => (
-                StatusCode::BAD_REQUEST,
-                "SerializationException",
-                "the body could not be read to its end".to_owned(),
-            ),
+    fn throttle(&self, arrival: &Arrival<'_>, throttled: &Throttled) -> Response<ResponseBody> {
+        let outcome = Outcome::failure("ThrottlingException", &throttled.to_string());
+        self.context.audit.refuse(
+            &arrival.draft,
+            Refused::Throttled,
+            &arrival.claimed,
+            &outcome,
+        );
+        error::throttled(throttled, arrival.protocol, arrival.request_id)
+    }
+
+    /// Puts the outcome into the trail; an answer that cannot be told there is not given.
+    async fn end(
+        &self,
+        arrival: &Arrival<'_>,
+        mut answer: Response<ResponseBody>,
+    ) -> Response<ResponseBody> {
+        let outcome = match answer.extensions_mut().remove::<Outcome>() {
+            Some(outcome) => outcome,
+            None if answer.status().is_client_error() || answer.status().is_server_error() => {
+                Outcome::failure(answer.status().as_str(), "")
+            }
+            None => Outcome::Success,
         };
-        error::plain(status, protocol, code, &text, request_id)
-    }
-}
-
-/// All of a small body.
-pub(crate) async fn read(body: Incoming, limit: usize) -> Result<Bytes, Unread> {
-    let read = Limited::new(body, limit).collect();
-    match timeout(BODY_TIME, read).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Unread::TooLarge(limit))
+        match self.context.audit.record(&arrival.draft, &outcome).await {
+            Ok(()) => answer,
+            Err(error) => error::plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                arrival.protocol,
+                "ServiceUnavailableException",
+                &error.to_string(),
+                arrival.request_id,
+            ),
         }
-        Ok(Err(_)) => Err(Unread::Broken),
-        Err(_) => Err(Unread::TooSlow),
     }
-}
-
-/// A body of these bytes.
-pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
-}
-
-/// No body.
-#[must_use]
-pub fn empty() -> ResponseBody {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Sets a header whose value is known to be one.
@@ -289,9 +354,9 @@ pub(crate) fn set(answer: &mut Response<ResponseBody>, name: HeaderName, value: 
 
 fn internal(
     error: &(dyn std::error::Error + 'static),
-    protocol: Protocol,
-    request_id: &str,
+    arrival: &Arrival<'_>,
 ) -> Response<ResponseBody> {
+    let (protocol, request_id) = (arrival.protocol, arrival.request_id);
     tracing::error!(request_id, error, "could not look up an access key");
     error::plain(
         StatusCode::INTERNAL_SERVER_ERROR,
@@ -302,7 +367,7 @@ fn internal(
     )
 }
 
-fn head_of(parts: &http::request::Parts) -> Result<RequestHead<'_>, AuthError> {
+fn head_of(parts: &Parts) -> Result<RequestHead<'_>, AuthError> {
     // With HTTP/2 the host is in the URI, which came from `:authority`.
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let headers = parts
@@ -318,22 +383,30 @@ fn head_of(parts: &http::request::Parts) -> Result<RequestHead<'_>, AuthError> {
     )
 }
 
-/// What needs no signature: health, and the console, which looks for its own session.
-fn is_public(method: &Method, path: &str) -> bool {
-    let reads = matches!(*method, Method::GET | Method::HEAD);
+/// What needs no signature, and has none: health, and the console, which looks for its own session.
+fn is_public(parts: &Parts) -> bool {
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    let path = parts.uri.path();
     let console = path == "/console" || path.starts_with("/console/");
-    reads && (console || matches!(path, "/" | "/healthz" | "/readyz"))
+    let signed = parts.headers.contains_key(header::AUTHORIZATION) || is_signed(parts.uri.query());
+    reads && !signed && (console || matches!(path, "/" | "/healthz" | "/readyz"))
 }
 
-/// Which protocol a request that cannot be parsed most likely speaks.
-fn service_hint<'a>(head: &RequestHead<'a>) -> &'a str {
-    head.header("authorization")
-        .ok()
-        .flatten()
+/// Whether a query is that of a presigned URL, of whatever age.
+fn is_signed(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.contains("X-Amz-") || query.contains("AWSAccessKeyId"))
+}
+
+/// Which service a request most likely means that cannot be parsed.
+fn service_hint(parts: &Parts) -> &str {
+    parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
         .and_then(|text| text.split("Credential=").nth(1))
         .and_then(|credential| credential.split('/').nth(3))
         .unwrap_or_else(|| {
-            if head.query.contains("X-Amz-Algorithm") || head.query.contains("AWSAccessKeyId") {
+            if is_signed(parts.uri.query()) {
                 "s3"
             } else {
                 ""

@@ -1,40 +1,45 @@
-//! One authenticated request on its way through an operation.
+//! What the operations of Panorama have in common: who may do it to which resource, and paging.
 
-use std::sync::Arc;
-
-use parapet_api::{Arn, Operation, PackageIdentifier, ResourceType, Timestamp, page_size};
-use parapet_auth::{Caller, Decision, authorize};
+use parapet_api::{Arn, Operation, PackageIdentifier, ResourceType, Tags, Timestamp, page_size};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::context::Context;
+use crate::call::{Ask, Call};
 use crate::random;
 use crate::store::packages::{self, Package, PackageKey};
-use crate::store::{Micros, Position, Scope};
+use crate::store::{Micros, Position, Scope, tags};
 
 use super::failure::Failure;
+use super::tag_resource::resource_key;
 use super::token::List;
 
-/// Who asks, in whose name, and with what.
-pub struct Call {
-    /// The server's parts.
-    pub ctx: Arc<Context>,
-    /// Who signed the request.
-    pub caller: Caller,
-    /// The account and region it acts on.
-    pub scope: Scope,
-}
-
 impl Call {
-    /// Refuses unless the caller's policies allow `action` (`panorama:…`) on `resource`.
-    pub fn authorize(&self, action: &str, resource: &str) -> Result<(), Failure> {
-        match authorize(&self.caller, action, resource) {
-            Decision::Allowed { .. } => Ok(()),
-            Decision::Denied(denial) => {
-                let arn = self.caller.principal.arn();
-                Err(Failure::Denied(denial.message(&arn, action, resource)))
-            }
-        }
+    /// Refuses unless the caller may do `operation` to the resource, with the tags it has. A
+    /// resource that is not there is asked about without tags: who may not see it does not learn
+    /// whether it is.
+    pub(super) async fn authorize_on(
+        &self,
+        operation: Operation,
+        kind: ResourceType,
+        id: &str,
+    ) -> Result<(), Failure> {
+        let tags = self.tags(kind, id).await?;
+        let arn = self.arn(kind, id);
+        Ok(self.authorize(&Ask::new(operation.action(), &arn).tagged(&tags))?)
+    }
+
+    /// Refuses unless the caller may do `operation`, which names no resource.
+    pub(super) fn authorize_any(&self, operation: Operation) -> Result<(), Failure> {
+        Ok(self.authorize(&Ask::new(operation.action(), "*"))?)
+    }
+
+    /// The tags of a resource; none when it is not there.
+    pub(crate) async fn tags(&self, kind: ResourceType, id: &str) -> Result<Tags, Failure> {
+        let (scope, resource) = (self.scope.clone(), resource_key(kind, id));
+        self.ctx
+            .store
+            .read::<_, Failure, _>(move |connection| Ok(tags::get(connection, &scope, &resource)?))
+            .await
     }
 
     /// The ARN of a resource of the caller's account.
@@ -67,7 +72,9 @@ impl Call {
             (None, PackageIdentifier::Id(id)) => id,
             (None, PackageIdentifier::Name(_)) => "*",
         };
-        self.authorize(action, &self.arn(ResourceType::Package, id))?;
+        let tags = self.tags(ResourceType::Package, id).await?;
+        let arn = self.arn(ResourceType::Package, id);
+        self.authorize(&Ask::new(action, &arn).tagged(&tags))?;
         found.ok_or_else(|| Failure::not_found("Package", named.to_string()))
     }
 

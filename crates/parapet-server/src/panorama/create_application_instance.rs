@@ -17,6 +17,7 @@ use parapet_manifest::{
 };
 use parapet_plan::{NodeAsset, paused_at_start};
 
+use crate::call::{Ask, Call};
 use crate::fleet::plan::{self, StoredDeployment};
 use crate::registry::quotas::{DEPLOYMENT_WINDOW, Quotas};
 use crate::store::devices::Device;
@@ -25,7 +26,7 @@ use crate::store::packages::PackageKey;
 use crate::store::versions::{self, PatchKey, VersionStatus};
 use crate::store::{Micros, Scope, StoreError, Tx, cameras, devices, packages, tags};
 
-use super::call::{Call, random_bits};
+use super::call::random_bits;
 use super::failure::Failure;
 use super::remove_application_instance::device_key;
 
@@ -34,13 +35,11 @@ pub(super) async fn call(
     request: CreateApplicationInstanceRequest,
 ) -> Result<CreateApplicationInstanceResponse, Failure> {
     let id = ApplicationInstanceId::from_random(random_bits()?).to_string();
-    let device = call.arn(
-        ResourceType::Device,
-        &request.default_runtime_context_device,
-    );
-    call.authorize(Operation::CreateApplicationInstance.action(), &device)?;
+    let operation = Operation::CreateApplicationInstance;
+    call.authorize(&Ask::new(operation.action(), "*").tagging(&request.tags))?;
     if let Some(role) = &request.runtime_role_arn {
-        call.authorize("iam:PassRole", role)?;
+        let pass = Ask::new("iam:PassRole", role);
+        call.authorize(&pass.with("iam:PassedToService", "panorama.amazonaws.com"))?;
     }
     let graph = Graph::parse(&request.manifest_payload)?;
     let overrides = Overrides::parse_payload(request.manifest_overrides_payload.as_deref())?;
@@ -48,8 +47,6 @@ pub(super) async fn call(
     let key = device_key(&call.scope, &request.default_runtime_context_device);
     let (scope, quotas, new_id) = (call.scope.clone(), call.ctx.quotas, id.clone());
     let generation = call
-        .ctx
-        .store
         .write(move |tx| {
             create(
                 tx,

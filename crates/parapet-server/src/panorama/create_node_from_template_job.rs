@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use parapet_api::{
     CreateNodeFromTemplateJobRequest, CreateNodeFromTemplateJobResponse, JobResourceTags,
-    Operation, PackageId, ResourceType, SecretId, Tags, WireEnum as _, job_id,
+    Operation, PackageId, SecretId, Tags, WireEnum as _, job_id,
 };
 use parapet_device::desired::CameraSecret;
 
+use crate::call::Call;
 use crate::context::Context;
 use crate::registry::camera;
 use crate::registry::version::{self, Checked};
@@ -19,7 +20,7 @@ use crate::store::jobs::{self, JobStatus, TemplateJob};
 use crate::store::packages::{self, Package, PackageKey};
 use crate::store::{Micros, Scope, StoreError, Tx, secrets, tags, versions};
 
-use super::call::{Call, random_bits};
+use super::call::random_bits;
 use super::failure::Failure;
 use super::register_package_version::complete;
 
@@ -28,7 +29,7 @@ pub(super) async fn call(
     request: CreateNodeFromTemplateJobRequest,
 ) -> Result<CreateNodeFromTemplateJobResponse, Failure> {
     let operation = Operation::CreateNodeFromTemplateJob;
-    call.authorize(operation.action(), &call.arn(ResourceType::Package, "*"))?;
+    call.authorize_any(operation)?;
     camera::check_parameters(&request.template_parameters)?;
 
     let now = Micros::now();
@@ -70,15 +71,13 @@ pub(super) async fn call(
         updated: now,
     };
     let scope = call.scope.clone();
-    call.ctx
-        .store
-        .write::<_, Failure, _>(move |tx| {
-            if let Some((id, wrapped)) = &secret {
-                secrets::insert(tx, &scope, id, 1, wrapped, now)?;
-            }
-            Ok(jobs::insert(tx, &scope, &job)?)
-        })
-        .await?;
+    call.write::<_, Failure, _>(move |tx| {
+        if let Some((id, wrapped)) = &secret {
+            secrets::insert(tx, &scope, id, 1, wrapped, now)?;
+        }
+        Ok(jobs::insert(tx, &scope, &job)?)
+    })
+    .await?;
     if let Err(failure) = run(&call.ctx, &call.scope, &id).await {
         // The job is accepted and stays pending; the next start of the server tries again.
         tracing::error!(job = id, error = ?failure, "could not carry out a template job");

@@ -5,11 +5,12 @@ use parapet_api::{
     StorageLocation,
 };
 
+use crate::call::{Ask, Call};
 use crate::registry::storage;
 use crate::store::packages::{self, Package, PackageKey};
 use crate::store::{Micros, Scope, tags};
 
-use super::call::{Call, random_bits};
+use super::call::random_bits;
 use super::failure::Failure;
 
 pub(super) async fn call(
@@ -18,7 +19,7 @@ pub(super) async fn call(
 ) -> Result<CreatePackageResponse, Failure> {
     let id = PackageId::from_random(random_bits()?).to_string();
     let arn = call.arn(ResourceType::Package, &id);
-    call.authorize(Operation::CreatePackage.action(), &arn)?;
+    call.authorize(&Ask::new(Operation::CreatePackage.action(), "*").tagging(&request.tags))?;
     let scope = call.scope.clone();
     let package = Package {
         id: id.clone(),
@@ -26,23 +27,21 @@ pub(super) async fn call(
         created: Micros::now(),
     };
     let given_tags = request.tags;
-    call.ctx
-        .store
-        .write(move |tx| {
-            if let Some(other) = packages::get(tx, &scope, PackageKey::Name(&package.name))? {
-                // The text is JSON, as clients know it from the original (`spec/api.md` 1.3).
-                let message = serde_json::json!({
-                    "resourceId": other.id,
-                    "message": "Package with same name exists.",
-                    "resourceType": "Package",
-                });
-                return Err(Failure::conflict("Package", other.id, message.to_string()));
-            }
-            packages::insert(tx, &scope, &package)?;
-            tags::put(tx, &scope, &format!("package/{}", package.id), &given_tags)?;
-            Ok(())
-        })
-        .await?;
+    call.write(move |tx| {
+        if let Some(other) = packages::get(tx, &scope, PackageKey::Name(&package.name))? {
+            // The text is JSON, as clients know it from the original (`spec/api.md` 1.3).
+            let message = serde_json::json!({
+                "resourceId": other.id,
+                "message": "Package with same name exists.",
+                "resourceType": "Package",
+            });
+            return Err(Failure::conflict("Package", other.id, message.to_string()));
+        }
+        packages::insert(tx, &scope, &package)?;
+        tags::put(tx, &scope, &format!("package/{}", package.id), &given_tags)?;
+        Ok(())
+    })
+    .await?;
     Ok(CreatePackageResponse {
         storage_location: storage_location(&call.scope, &request.package_name),
         arn,

@@ -2,10 +2,10 @@
 
 use parapet_api::{DeletePackageRequest, EmptyResponse, Operation};
 
+use crate::call::Call;
 use crate::registry::storage;
 use crate::store::{cameras, objects, packages, tags, versions};
 
-use super::call::Call;
 use super::failure::Failure;
 
 /// Objects removed with one statement each, so that a large package does not hold the writer long.
@@ -27,8 +27,6 @@ pub(super) async fn call(
         let (scope, id) = (call.scope.clone(), package.id.clone());
         let (bucket, prefix) = (bucket.clone(), prefix.clone());
         let done = call
-            .ctx
-            .store
             .write(move |tx| {
                 let stored =
                     objects::list(tx, &scope, &bucket, &prefix, &prefix, OBJECTS_AT_ONCE + 1)?;

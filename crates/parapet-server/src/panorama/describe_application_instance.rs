@@ -5,10 +5,11 @@ use parapet_api::{
     ResourceType,
 };
 
+use crate::call::Call;
 use crate::fleet::instance::InstanceStanding;
 use crate::store::{Micros, instances, tags};
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::failure::Failure;
 
 pub(super) async fn call(
@@ -17,7 +18,12 @@ pub(super) async fn call(
 ) -> Result<DescribeApplicationInstanceResponse, Failure> {
     let id = request.application_instance_id;
     let arn = call.arn(ResourceType::ApplicationInstance, &id);
-    call.authorize(Operation::DescribeApplicationInstance.action(), &arn)?;
+    call.authorize_on(
+        Operation::DescribeApplicationInstance,
+        ResourceType::ApplicationInstance,
+        &id,
+    )
+    .await?;
     let (ctx, scope, wanted) = (call.ctx.clone(), call.scope.clone(), id.clone());
     let found = call
         .ctx

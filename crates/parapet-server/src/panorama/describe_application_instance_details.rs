@@ -5,9 +5,10 @@ use parapet_api::{
     ManifestPayload, Operation, ResourceType,
 };
 
+use crate::call::Call;
 use crate::store::instances;
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::failure::Failure;
 
 pub(super) async fn call(
@@ -15,8 +16,12 @@ pub(super) async fn call(
     request: DescribeApplicationInstanceDetailsRequest,
 ) -> Result<DescribeApplicationInstanceDetailsResponse, Failure> {
     let id = request.application_instance_id;
-    let arn = call.arn(ResourceType::ApplicationInstance, &id);
-    call.authorize(Operation::DescribeApplicationInstanceDetails.action(), &arn)?;
+    call.authorize_on(
+        Operation::DescribeApplicationInstanceDetails,
+        ResourceType::ApplicationInstance,
+        &id,
+    )
+    .await?;
     let (scope, wanted) = (call.scope.clone(), id.clone());
     let found = call
         .ctx

@@ -4,11 +4,12 @@ use parapet_api::{
     DescribeDeviceRequest, DescribeDeviceResponse, DeviceBrand, DeviceType, Operation, ResourceType,
 };
 
+use crate::call::Call;
 use crate::fleet::Standing;
 use crate::registry::device_status::LATEST_SOFTWARE;
 use crate::store::{Micros, StoreError, devices, tags};
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::failure::Failure;
 
 pub(super) async fn call(
@@ -17,7 +18,8 @@ pub(super) async fn call(
 ) -> Result<DescribeDeviceResponse, Failure> {
     let id = request.device_id;
     let arn = call.arn(ResourceType::Device, &id);
-    call.authorize(Operation::DescribeDevice.action(), &arn)?;
+    call.authorize_on(Operation::DescribeDevice, ResourceType::Device, &id)
+        .await?;
     let (ctx, scope) = (call.ctx.clone(), call.scope.clone());
     let device_id = id.clone();
     let found = call

@@ -3,11 +3,12 @@
 use parapet_api::{DescribeNodeRequest, DescribeNodeResponse, Operation, ResourceType};
 use parapet_manifest::PackageManifest;
 
+use crate::call::Call;
 use crate::registry::node::wire_interface;
 use crate::registry::system;
 use crate::store::{StoreError, nodes, versions};
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::failure::Failure;
 use super::list_nodes::wire_category;
 
@@ -16,7 +17,7 @@ pub(super) async fn call(
     call: &Call,
     request: DescribeNodeRequest,
 ) -> Result<DescribeNodeResponse, Failure> {
-    call.authorize(Operation::DescribeNode.action(), "*")?;
+    call.authorize_any(Operation::DescribeNode)?;
     let id = request.node_id;
     let own = match request.owner_account.as_deref() {
         None => true,

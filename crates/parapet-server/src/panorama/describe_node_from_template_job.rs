@@ -5,17 +5,18 @@ use parapet_api::{
     NodeFromTemplateJobStatus, Operation, TemplateType,
 };
 
+use crate::call::Call;
 use crate::store::StoreError;
 use crate::store::jobs::{self, JobStatus};
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::failure::Failure;
 
 pub(super) async fn call(
     call: &Call,
     request: DescribeNodeFromTemplateJobRequest,
 ) -> Result<DescribeNodeFromTemplateJobResponse, Failure> {
-    call.authorize(Operation::DescribeNodeFromTemplateJob.action(), "*")?;
+    call.authorize_any(Operation::DescribeNodeFromTemplateJob)?;
     let (scope, id) = (call.scope.clone(), request.job_id.clone());
     let found = call
         .ctx

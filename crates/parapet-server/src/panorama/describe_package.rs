@@ -2,9 +2,10 @@
 
 use parapet_api::{DescribePackageRequest, DescribePackageResponse, Operation, ResourceType};
 
+use crate::call::Call;
 use crate::store::tags;
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::create_package::storage_location;
 use super::failure::Failure;
 

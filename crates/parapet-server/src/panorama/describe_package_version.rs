@@ -5,10 +5,11 @@ use parapet_api::{
     ResourceType,
 };
 
+use crate::call::Call;
 use crate::registry::system;
 use crate::store::versions::{self, PatchKey, VersionStatus};
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::failure::Failure;
 
 pub(super) async fn call(
@@ -19,13 +20,13 @@ pub(super) async fn call(
     let missing = || Failure::not_found("PackageVersion", request.package_version.clone());
     match request.owner_account.as_deref() {
         Some(system::OWNER) => {
-            call.authorize(action, &call.arn(ResourceType::Package, "*"))?;
+            call.authorize_any(Operation::DescribePackageVersion)?;
             let patch = request.patch_version.as_deref();
             return system::version(&request.package_id, &request.package_version, patch)
                 .ok_or_else(missing);
         }
         Some(owner) if owner != call.scope.account => {
-            call.authorize(action, &call.arn(ResourceType::Package, "*"))?;
+            call.authorize_any(Operation::DescribePackageVersion)?;
             return Err(missing());
         }
         _ => {}

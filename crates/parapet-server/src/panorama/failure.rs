@@ -1,9 +1,11 @@
 //! How an operation ends badly, split by whose fault it is.
 
+use parapet_api::error::SignatureFault;
 use parapet_api::{ApiError, FieldFault, ValidationException, ValidationExceptionReason};
 use parapet_manifest::ManifestError;
 use thiserror::Error;
 
+use crate::call::{Denied, Replayed};
 use crate::fleet::plan::PlanError;
 use crate::registry::Invalid;
 use crate::store::StoreError;
@@ -28,8 +30,11 @@ pub enum Failure {
         fields: Vec<Invalid>,
     },
     /// The caller's policies do not allow it: `AccessDeniedException`.
-    #[error("{0}")]
-    Denied(String),
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The request came a second time: `InvalidSignatureException`.
+    #[error(transparent)]
+    Replayed(#[from] Replayed),
     /// `ResourceNotFoundException`.
     #[error("no {kind} {id}")]
     NotFound {
@@ -162,7 +167,11 @@ impl Failure {
                 }
                 .into()
             }
-            Self::Denied(message) => ApiError::AccessDenied { message },
+            Self::Denied(Denied(message)) => ApiError::AccessDenied { message },
+            Self::Replayed(replayed) => ApiError::Signature {
+                fault: SignatureFault::InvalidSignature,
+                message: replayed.to_string(),
+            },
             Self::NotFound { kind, id } => ApiError::not_found(kind, &id),
             Self::Conflict { kind, id, message } => ApiError::conflict(kind, &id, message),
             Self::Quota { code, message } => ApiError::ServiceQuotaExceeded {

@@ -5,9 +5,9 @@ use parapet_api::{
     Operation, PackageObject, ResourceType,
 };
 
+use crate::call::Call;
 use crate::store::instances;
 
-use super::call::Call;
 use super::failure::Failure;
 
 pub(super) async fn call(
@@ -16,10 +16,8 @@ pub(super) async fn call(
 ) -> Result<ListApplicationInstanceDependenciesResponse, Failure> {
     let operation = Operation::ListApplicationInstanceDependencies;
     let id = request.application_instance_id;
-    call.authorize(
-        operation.action(),
-        &call.arn(ResourceType::ApplicationInstance, &id),
-    )?;
+    call.authorize_on(operation, ResourceType::ApplicationInstance, &id)
+        .await?;
     let token = request.next_token.as_deref();
     let paging = call.paging_by::<usize, _>(operation, &id, request.max_results, token)?;
     let (scope, wanted) = (call.scope.clone(), id.clone());

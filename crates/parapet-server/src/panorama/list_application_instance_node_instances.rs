@@ -5,10 +5,10 @@ use parapet_api::{
     NodeInstance, Operation, ResourceType,
 };
 
+use crate::call::Call;
 use crate::fleet::instance::InstanceStanding;
 use crate::store::{Micros, instances};
 
-use super::call::Call;
 use super::failure::Failure;
 
 pub(super) async fn call(
@@ -17,10 +17,8 @@ pub(super) async fn call(
 ) -> Result<ListApplicationInstanceNodeInstancesResponse, Failure> {
     let operation = Operation::ListApplicationInstanceNodeInstances;
     let id = request.application_instance_id;
-    call.authorize(
-        operation.action(),
-        &call.arn(ResourceType::ApplicationInstance, &id),
-    )?;
+    call.authorize_on(operation, ResourceType::ApplicationInstance, &id)
+        .await?;
     let token = request.next_token.as_deref();
     let paging = call.paging_by::<usize, _>(operation, &id, request.max_results, token)?;
     let (ctx, scope, wanted) = (call.ctx.clone(), call.scope.clone(), id.clone());

@@ -5,11 +5,12 @@ use parapet_api::{
     Operation, ResourceType, Tags, WireEnum,
 };
 
+use crate::call::Call;
 use crate::fleet::instance::InstanceStanding;
 use crate::store::instances::{self, Instance};
 use crate::store::{Micros, Page, Position, tags};
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::failure::Failure;
 
 /// Rows that one call looks at before it answers with what it has found and a token: a filter that
@@ -21,7 +22,7 @@ pub(super) async fn call(
     request: ListApplicationInstancesRequest,
 ) -> Result<ListApplicationInstancesResponse, Failure> {
     let operation = Operation::ListApplicationInstances;
-    call.authorize(operation.action(), "*")?;
+    call.authorize_any(operation)?;
     let filter = (
         &request.device_id,
         request.status_filter.map(WireEnum::as_str),

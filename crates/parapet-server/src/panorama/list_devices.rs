@@ -8,10 +8,11 @@ use parapet_api::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::call::Call;
 use crate::fleet::Standing;
 use crate::store::{Micros, StoreError, devices, tags};
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::failure::Failure;
 
 /// What a token of this list is bound to.
@@ -37,7 +38,7 @@ pub(super) async fn call(
     call: &Call,
     request: ListDevicesRequest,
 ) -> Result<ListDevicesResponse, Failure> {
-    call.authorize(Operation::ListDevices.action(), "*")?;
+    call.authorize_any(Operation::ListDevices)?;
     let sort_by = request.sort_by.unwrap_or(ListDevicesSortBy::CreatedTime);
     let order = request.sort_order.unwrap_or(match sort_by {
         ListDevicesSortBy::CreatedTime => SortOrder::Descending,

@@ -5,9 +5,10 @@ use parapet_api::{
     Operation, TemplateType,
 };
 
+use crate::call::Call;
 use crate::store::jobs;
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::describe_node_from_template_job::wire_status;
 use super::failure::Failure;
 
@@ -16,7 +17,7 @@ pub(super) async fn call(
     request: ListNodeFromTemplateJobsRequest,
 ) -> Result<ListNodeFromTemplateJobsResponse, Failure> {
     let operation = Operation::ListNodeFromTemplateJobs;
-    call.authorize(operation.action(), "*")?;
+    call.authorize_any(operation)?;
     let token = request.next_token.as_deref();
     let paging = call.paging(operation, &(), request.max_results, token)?;
     let (scope, after, limit) = (call.scope.clone(), paging.after.clone(), paging.limit);

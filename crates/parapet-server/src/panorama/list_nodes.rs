@@ -6,11 +6,12 @@ use parapet_api::{
     WireEnum as _,
 };
 
+use crate::call::Call;
 use crate::registry::system;
 use crate::store::StoreError;
 use crate::store::nodes::{self, Node, NodeFilter};
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::failure::Failure;
 
 pub(super) async fn call(
@@ -18,7 +19,7 @@ pub(super) async fn call(
     request: ListNodesRequest,
 ) -> Result<ListNodesResponse, Failure> {
     let operation = Operation::ListNodes;
-    call.authorize(operation.action(), "*")?;
+    call.authorize_any(operation)?;
     let filter = NodeFilter {
         category: request
             .category

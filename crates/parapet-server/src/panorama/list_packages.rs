@@ -4,16 +4,17 @@ use parapet_api::{
     ListPackagesRequest, ListPackagesResponse, Operation, PackageListItem, ResourceType,
 };
 
+use crate::call::Call;
 use crate::store::{packages, tags};
 
-use super::call::{Call, wire_time};
+use super::call::wire_time;
 use super::failure::Failure;
 
 pub(super) async fn call(
     call: &Call,
     request: ListPackagesRequest,
 ) -> Result<ListPackagesResponse, Failure> {
-    call.authorize(Operation::ListPackages.action(), "*")?;
+    call.authorize_any(Operation::ListPackages)?;
     let token = request.next_token.as_deref();
     let paging = call.paging(Operation::ListPackages, &(), request.max_results, token)?;
     let (scope, after, limit) = (call.scope.clone(), paging.after.clone(), paging.limit);

@@ -2,18 +2,21 @@
 
 use parapet_api::{ListTagsForResourceRequest, ListTagsForResourceResponse, Operation};
 
+use crate::call::{Ask, Call};
 use crate::store::tags;
 
-use super::call::Call;
 use super::failure::Failure;
-use super::tag_resource::{check_arn, existing};
+use super::tag_resource::{check, existing};
 
 pub(super) async fn call(
     call: &Call,
     request: ListTagsForResourceRequest,
 ) -> Result<ListTagsForResourceResponse, Failure> {
     let arn = request.resource_arn;
-    check_arn(call, Operation::ListTagsForResource.action(), &arn)?;
+    let tags = call.tags(arn.resource_type, &arn.id).await?;
+    let resource = arn.to_string();
+    let ask = Ask::new(Operation::ListTagsForResource.action(), &resource);
+    check(call, &ask.tagged(&tags), &arn)?;
     let scope = call.scope.clone();
     let tags = call
         .ctx

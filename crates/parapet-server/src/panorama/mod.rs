@@ -35,45 +35,23 @@ mod signal_application_instance_node_instances;
 mod tag_resource;
 pub mod token;
 mod untag_resource;
-pub mod update_camera;
 mod update_device_metadata;
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use parapet_api::{ApiError, Request};
-use parapet_auth::Caller;
+use parapet_api::{ApiError, Request, Route};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::context::Context;
+use crate::audit::{Access, Outcome};
+use crate::call::{Call, Incoming};
 
-pub use call::Call;
 pub use create_node_from_template_job::resume_jobs;
 pub use failure::Failure;
 
-/// A request whose signature has been verified.
-#[derive(Debug, Clone, Copy)]
-pub struct Incoming<'a> {
-    /// Method.
-    pub method: &'a str,
-    /// The path as it was received, percent-encoded: the one that was signed.
-    pub raw_path: &'a str,
-    /// What follows the `?`, still encoded; empty without one.
-    pub query: &'a str,
-    /// The whole body.
-    pub body: &'a [u8],
-    /// Names the request in the log and in the answer.
-    pub request_id: &'a str,
-}
-
 /// Answers one request.
-pub async fn handle(
-    ctx: &Arc<Context>,
-    caller: &Caller,
-    incoming: Incoming<'_>,
-) -> Response<Bytes> {
-    let outcome = answer(ctx, caller, incoming).await;
+pub async fn handle(call: &Call, incoming: Incoming<'_>) -> Response<Bytes> {
+    let outcome = answer(call, incoming).await;
     let mut response = match outcome {
         Ok(body) => Response::new(Bytes::from(body)),
         Err(error) => error_response(&error),
@@ -89,11 +67,7 @@ pub async fn handle(
     response
 }
 
-async fn answer(
-    ctx: &Arc<Context>,
-    caller: &Caller,
-    incoming: Incoming<'_>,
-) -> Result<Vec<u8>, ApiError> {
+async fn answer(call: &Call, incoming: Incoming<'_>) -> Result<Vec<u8>, ApiError> {
     let Incoming {
         method,
         raw_path,
@@ -101,16 +75,34 @@ async fn answer(
         body,
         request_id,
     } = incoming;
-    let request = Request::parse(method, raw_path, query, body)?;
-    let operation = request.operation();
-    let call = Call {
-        ctx: Arc::clone(ctx),
-        caller: caller.clone(),
-        scope: ctx.scope.clone(),
+    let route = parapet_api::route(method, raw_path)?;
+    let operation = route.operation;
+    let access = if method == "GET" {
+        Access::Read
+    } else {
+        Access::Write
     };
-    dispatch(&call, request)
+    call.draft.operation("panorama", operation.name(), access);
+    call.draft.parameters(&parameters(&route, query, body));
+    let request = Request::read(route, query, body)?;
+    dispatch(call, request)
         .await
         .map_err(|failure| to_api(failure, operation.name(), request_id))
+}
+
+/// The members of a request as they came, for the audit trail, which masks them.
+fn parameters(route: &Route, query: &str, body: &[u8]) -> Value {
+    let mut members = match serde_json::from_slice(body) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        members.insert(name.into_owned(), Value::from(value));
+    }
+    for (name, value) in &route.labels {
+        members.insert((*name).to_owned(), Value::from(value.as_str()));
+    }
+    Value::Object(members)
 }
 
 /// What the caller is told of a failure; what the caller is not told goes to the log.
@@ -149,6 +141,8 @@ pub fn error_response(error: &ApiError) -> Response<Bytes> {
     if let Some(seconds) = error.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    let outcome = Outcome::failure(error.error_type(), &error.to_string());
+    response.extensions_mut().insert(outcome);
     response
 }
 

@@ -5,10 +5,11 @@ use parapet_api::{
     ResourceType,
 };
 
+use crate::call::{Ask, Call};
 use crate::store::devices::{self, Device, Provisioning};
 use crate::store::{Micros, certificates, tags};
 
-use super::call::{Call, random_bits};
+use super::call::random_bits;
 use super::failure::Failure;
 
 pub(super) async fn call(
@@ -17,7 +18,7 @@ pub(super) async fn call(
 ) -> Result<ProvisionDeviceResponse, Failure> {
     let id = DeviceId::from_random(random_bits()?).to_string();
     let arn = call.arn(ResourceType::Device, &id);
-    call.authorize(Operation::ProvisionDevice.action(), &arn)?;
+    call.authorize(&Ask::new(Operation::ProvisionDevice.action(), "*").tagging(&request.tags))?;
 
     let networking = request.networking_configuration.as_ref();
     let networking_json = networking
@@ -52,36 +53,34 @@ pub(super) async fn call(
     let resource = format!("device/{id}");
     let given_tags = request.tags;
     let record = claim.record;
-    call.ctx
-        .store
-        .write(move |tx| {
-            if let Some(other) = devices::id_of_name(tx, &scope, &device.name)? {
-                return Err(Failure::conflict(
-                    "Device",
-                    other,
-                    format!(
-                        "A device with the name {} exists; choose another name, or delete that \
+    call.write(move |tx| {
+        if let Some(other) = devices::id_of_name(tx, &scope, &device.name)? {
+            return Err(Failure::conflict(
+                "Device",
+                other,
+                format!(
+                    "A device with the name {} exists; choose another name, or delete that \
                          device first.",
-                        device.name
-                    ),
-                ));
-            }
-            if devices::count(tx, &scope)? >= quotas.devices {
-                return Err(Failure::Quota {
-                    code: "devices",
-                    message: format!(
-                        "There are {} devices, which is the quota; delete one, or raise the quota \
+                    device.name
+                ),
+            ));
+        }
+        if devices::count(tx, &scope)? >= quotas.devices {
+            return Err(Failure::Quota {
+                code: "devices",
+                message: format!(
+                    "There are {} devices, which is the quota; delete one, or raise the quota \
                          in the server's configuration.",
-                        quotas.devices
-                    ),
-                });
-            }
-            devices::insert(tx, &scope, &device)?;
-            certificates::insert_claim(tx, &scope, &record)?;
-            tags::put(tx, &scope, &resource, &given_tags)?;
-            Ok(())
-        })
-        .await?;
+                    quotas.devices
+                ),
+            });
+        }
+        devices::insert(tx, &scope, &device)?;
+        certificates::insert_claim(tx, &scope, &record)?;
+        tags::put(tx, &scope, &resource, &given_tags)?;
+        Ok(())
+    })
+    .await?;
     Ok(ProvisionDeviceResponse {
         arn,
         status: DeviceStatus::AwaitingProvisioning,

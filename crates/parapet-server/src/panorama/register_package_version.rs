@@ -9,6 +9,7 @@ use parapet_device::BlobDigest;
 use parapet_device::desired::CameraSecret;
 use parapet_manifest::{AssetType, Category, Interface, Literal, PackageFile};
 
+use crate::call::Call;
 use crate::context::Context;
 use crate::registry::version::{self, Checked};
 use crate::registry::{Quotas, camera, storage};
@@ -19,7 +20,7 @@ use crate::store::packages::Package;
 use crate::store::versions::{self, PackageVersion, PatchKey, PinnedAsset, VersionStatus};
 use crate::store::{Micros, Scope, StoreError, Tx, secrets};
 
-use super::call::{Call, random_bits};
+use super::call::random_bits;
 use super::failure::Failure;
 
 /// Bytes of a package.json or a descriptor that are read; what is larger is refused.
@@ -50,43 +51,41 @@ pub(super) async fn call(
     let looked = look(call, &package, &key).await?;
     let mark_latest = request.mark_latest;
     let (scope, quotas) = (call.scope.clone(), call.ctx.quotas);
-    call.ctx
-        .store
-        .write(move |tx| {
-            let now = Micros::now();
-            let known = versions::of_package(tx, &scope, &key.package)?;
-            let before = known.iter().find(|version| version.key == key);
-            if before.is_some_and(|version| version.status == VersionStatus::Completed) {
-                if mark_latest {
-                    versions::mark_latest(tx, &scope, &key)?;
+    call.write(move |tx| {
+        let now = Micros::now();
+        let known = versions::of_package(tx, &scope, &key.package)?;
+        let before = known.iter().find(|version| version.key == key);
+        if before.is_some_and(|version| version.status == VersionStatus::Completed) {
+            if mark_latest {
+                versions::mark_latest(tx, &scope, &key)?;
+            }
+            return Ok(EmptyResponse {});
+        }
+        if before.is_none() && known.len() as u64 >= quotas.versions_per_package {
+            let message = version::quota_message(&package.name);
+            return Err(Failure::invalid("PackageVersion", message));
+        }
+        match looked {
+            Ok(found) => {
+                found.check_unchanged(tx, &scope)?;
+                complete(
+                    tx,
+                    &scope,
+                    &package,
+                    &found.checked,
+                    &found.pins,
+                    mark_latest,
+                    now,
+                )?;
+                if let Some(found) = found.camera {
+                    found.store(tx, &scope, &package.name, &key.version, now)?;
                 }
-                return Ok(EmptyResponse {});
             }
-            if before.is_none() && known.len() as u64 >= quotas.versions_per_package {
-                let message = version::quota_message(&package.name);
-                return Err(Failure::invalid("PackageVersion", message));
-            }
-            match looked {
-                Ok(found) => {
-                    found.check_unchanged(tx, &scope)?;
-                    complete(
-                        tx,
-                        &scope,
-                        &package,
-                        &found.checked,
-                        &found.pins,
-                        mark_latest,
-                        now,
-                    )?;
-                    if let Some(found) = found.camera {
-                        found.store(tx, &scope, &package.name, &key.version, now)?;
-                    }
-                }
-                Err(reason) => fail(tx, &scope, &key, &reason, now)?,
-            }
-            Ok(EmptyResponse {})
-        })
-        .await
+            Err(reason) => fail(tx, &scope, &key, &reason, now)?,
+        }
+        Ok(EmptyResponse {})
+    })
+    .await
 }
 
 /// Only packages of the caller's own account can be changed.

@@ -7,12 +7,12 @@ use parapet_api::{
     ResourceType,
 };
 
+use crate::call::Call;
 use crate::fleet::instance::InstanceStanding;
 use crate::fleet::{DeviceKey, plan};
 use crate::store::instances;
 use crate::store::{Micros, Scope};
 
-use super::call::Call;
 use super::failure::Failure;
 
 /// How long a deployment in progress stands in the way of its removal. One that takes longer is
@@ -25,12 +25,14 @@ pub(super) async fn call(
     request: RemoveApplicationInstanceRequest,
 ) -> Result<EmptyResponse, Failure> {
     let id = request.application_instance_id;
-    let arn = call.arn(ResourceType::ApplicationInstance, &id);
-    call.authorize(Operation::RemoveApplicationInstance.action(), &arn)?;
+    call.authorize_on(
+        Operation::RemoveApplicationInstance,
+        ResourceType::ApplicationInstance,
+        &id,
+    )
+    .await?;
     let (ctx, scope) = (call.ctx.clone(), call.scope.clone());
     let changed = call
-        .ctx
-        .store
         .write(move |tx| {
             let now = Micros::now();
             let Some(instance) = instances::get(tx, &scope, &id)? else {

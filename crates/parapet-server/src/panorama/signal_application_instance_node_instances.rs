@@ -5,11 +5,11 @@ use parapet_api::{
     SignalApplicationInstanceNodeInstancesRequest, SignalApplicationInstanceNodeInstancesResponse,
 };
 
+use crate::call::Call;
 use crate::fleet::plan;
 use crate::store::Micros;
 use crate::store::instances::{self, DesiredState, InstanceNode};
 
-use super::call::Call;
 use super::failure::Failure;
 use super::remove_application_instance::device_key;
 
@@ -19,15 +19,14 @@ pub(super) async fn call(
     request: SignalApplicationInstanceNodeInstancesRequest,
 ) -> Result<SignalApplicationInstanceNodeInstancesResponse, Failure> {
     let id = request.application_instance_id;
-    let arn = call.arn(ResourceType::ApplicationInstance, &id);
-    call.authorize(
-        Operation::SignalApplicationInstanceNodeInstances.action(),
-        &arn,
-    )?;
+    call.authorize_on(
+        Operation::SignalApplicationInstanceNodeInstances,
+        ResourceType::ApplicationInstance,
+        &id,
+    )
+    .await?;
     let (scope, instance_id, signals) = (call.scope.clone(), id.clone(), request.node_signals);
     let (key, generation) = call
-        .ctx
-        .store
         .write(move |tx| {
             let now = Micros::now();
             // The model has no ResourceNotFoundException here (`spec/api.md`).

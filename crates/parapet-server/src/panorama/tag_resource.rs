@@ -3,9 +3,9 @@
 use parapet_api::{Arn, EmptyResponse, Operation, ResourceType, TagResourceRequest};
 use rusqlite::Connection;
 
+use crate::call::{Ask, Call};
 use crate::store::{Scope, devices, instances, packages, tags};
 
-use super::call::Call;
 use super::failure::Failure;
 
 /// Tags of one resource (`spec/api.md` section 10).
@@ -16,33 +16,34 @@ pub(super) async fn call(
     request: TagResourceRequest,
 ) -> Result<EmptyResponse, Failure> {
     let arn = request.resource_arn;
-    check_arn(call, Operation::TagResource.action(), &arn)?;
-    let scope = call.scope.clone();
     let given = request.tags;
-    call.ctx
-        .store
-        .write(move |tx| {
-            let resource = existing(tx, &scope, &arn)?;
-            let mut all = tags::get(tx, &scope, &resource)?;
-            all.extend(given.clone());
-            if all.len() > TAGS {
-                return Err(Failure::invalid(
-                    "Tags",
-                    format!(
-                        "the resource would have {} tags, at most {TAGS} are allowed",
-                        all.len()
-                    ),
-                ));
-            }
-            Ok(tags::put(tx, &scope, &resource, &given)?)
-        })
-        .await?;
+    let tags = call.tags(arn.resource_type, &arn.id).await?;
+    let resource = arn.to_string();
+    let ask = Ask::new(Operation::TagResource.action(), &resource).tagged(&tags);
+    check(call, &ask.tagging(&given), &arn)?;
+    let scope = call.scope.clone();
+    call.write(move |tx| {
+        let resource = existing(tx, &scope, &arn)?;
+        let mut all = tags::get(tx, &scope, &resource)?;
+        all.extend(given.clone());
+        if all.len() > TAGS {
+            return Err(Failure::invalid(
+                "Tags",
+                format!(
+                    "the resource would have {} tags, at most {TAGS} are allowed",
+                    all.len()
+                ),
+            ));
+        }
+        Ok(tags::put(tx, &scope, &resource, &given)?)
+    })
+    .await?;
     Ok(EmptyResponse {})
 }
 
-/// Whether the caller may do `action` to the resource, and the resource is of this account.
-pub(super) fn check_arn(call: &Call, action: &str, arn: &Arn) -> Result<(), Failure> {
-    call.authorize(action, &arn.to_string())?;
+/// Whether the caller may do what is asked, and the resource is of this account.
+pub(super) fn check(call: &Call, ask: &Ask<'_>, arn: &Arn) -> Result<(), Failure> {
+    call.authorize(ask)?;
     if arn.account != call.scope.account {
         return Err(Failure::not_found(
             arn.resource_type.in_error(),

@@ -4,9 +4,9 @@ use parapet_api::{
     Operation, ResourceType, UpdateDeviceMetadataRequest, UpdateDeviceMetadataResponse,
 };
 
+use crate::call::Call;
 use crate::store::{Micros, devices};
 
-use super::call::Call;
 use super::failure::Failure;
 
 pub(super) async fn call(
@@ -14,25 +14,21 @@ pub(super) async fn call(
     request: UpdateDeviceMetadataRequest,
 ) -> Result<UpdateDeviceMetadataResponse, Failure> {
     let id = request.device_id;
-    call.authorize(
-        Operation::UpdateDeviceMetadata.action(),
-        &call.arn(ResourceType::Device, &id),
-    )?;
-    let (scope, device, description) = (call.scope.clone(), id.clone(), request.description);
-    call.ctx
-        .store
-        .write(move |tx| {
-            let there = match description {
-                Some(text) => devices::describe(tx, &scope, &device, Some(&text), Micros::now())?,
-                // Nothing to change; the device must be there all the same.
-                None => devices::get(tx, &scope, &device)?.is_some(),
-            };
-            if there {
-                Ok(())
-            } else {
-                Err(Failure::not_found("Device", device))
-            }
-        })
+    call.authorize_on(Operation::UpdateDeviceMetadata, ResourceType::Device, &id)
         .await?;
+    let (scope, device, description) = (call.scope.clone(), id.clone(), request.description);
+    call.write(move |tx| {
+        let there = match description {
+            Some(text) => devices::describe(tx, &scope, &device, Some(&text), Micros::now())?,
+            // Nothing to change; the device must be there all the same.
+            None => devices::get(tx, &scope, &device)?.is_some(),
+        };
+        if there {
+            Ok(())
+        } else {
+            Err(Failure::not_found("Device", device))
+        }
+    })
+    .await?;
     Ok(UpdateDeviceMetadataResponse { device_id: id })
 }

@@ -1,73 +1,55 @@
-//! The service `parapet`: what the original's API has no operation for.
+//! The service `parapet`: what the original's API has no operation for, a file an operation.
 //!
 //! Signed as every other service, with actions of its own in policies (`parapet:…`), which
-//! `panorama:*` does not contain.
+//! `panorama:*` does not contain. [`Operation`] is the table of what there is.
 
-use std::sync::Arc;
+mod create_console_session;
+mod operation;
+pub(crate) mod update_camera;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use parapet_api::ApiError;
-use parapet_auth::Caller;
-use percent_encoding::percent_decode_str;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
-use crate::console::LINK_LIFE;
-use crate::context::Context;
-use crate::panorama::update_camera::{self, CameraChange};
-use crate::panorama::{Call, Failure, Incoming, error_response, to_api};
+use crate::call::{Call, Incoming};
+use crate::panorama::{Failure, error_response, to_api};
+
+pub use operation::Operation;
 
 /// Answers one verified request.
-pub async fn handle(
-    context: &Arc<Context>,
-    caller: &Caller,
-    incoming: Incoming<'_>,
-) -> Response<Bytes> {
-    let call = Call {
-        ctx: Arc::clone(context),
-        caller: caller.clone(),
-        scope: context.scope.clone(),
+pub async fn handle(call: &Call, incoming: Incoming<'_>) -> Response<Bytes> {
+    let Some((operation, label)) = Operation::find(incoming.method, incoming.raw_path) else {
+        let failure = Failure::not_found("operation", incoming.raw_path);
+        return error_response(&to_api(failure, "", incoming.request_id));
     };
-    let camera = incoming.raw_path.strip_prefix("/parapet/cameras/");
-    let (operation, outcome) = match (incoming.method, incoming.raw_path, camera) {
-        ("POST", "/parapet/console-sessions", _) => {
-            ("CreateConsoleSession", create_console_session(&call))
-        }
-        ("PUT", _, Some(name)) => (
-            "UpdateCamera",
-            change_camera(&call, name, incoming.body).await,
-        ),
-        _ => ("", Err(Failure::not_found("operation", incoming.raw_path))),
+    call.draft
+        .operation("parapet", operation.name(), operation.access());
+    call.draft
+        .parameters(&parameters(operation, label.as_deref(), incoming));
+    let label = label.as_deref().unwrap_or_default();
+    let outcome = match operation {
+        Operation::CreateConsoleSession => create_console_session::call(call).await,
+        Operation::UpdateCamera => update_camera::call(call, label, incoming.body).await,
     };
     match outcome {
         Ok(value) => answer(&value),
-        Err(failure) => {
-            let error: ApiError = to_api(failure, operation, incoming.request_id);
-            error_response(&error)
-        }
+        Err(failure) => error_response(&to_api(failure, operation.name(), incoming.request_id)),
     }
 }
 
-/// `CreateConsoleSession`: a link that signs a browser in as the caller, once, within a minute.
-fn create_console_session(call: &Call) -> Result<Value, Failure> {
-    call.authorize("parapet:CreateConsoleSession", "*")?;
-    let token = call
-        .ctx
-        .sessions
-        .link(call.caller.clone())
-        .map_err(Failure::internal)?;
-    Ok(json!({
-        "Url": format!("{}/console/login?token={token}", call.ctx.api_url),
-        "ExpiresInSeconds": LINK_LIFE.as_secs(),
-    }))
-}
-
-async fn change_camera(call: &Call, raw_name: &str, body: &[u8]) -> Result<Value, Failure> {
-    let name = percent_decode_str(raw_name)
-        .decode_utf8()
-        .map_err(|_| Failure::invalid("name", "is not UTF-8"))?;
-    update_camera::call(call, &name, CameraChange::parse(body)?).await?;
-    Ok(json!({}))
+/// The members of a request as they came, for the audit trail, which masks them.
+fn parameters(operation: Operation, label: Option<&str>, incoming: Incoming<'_>) -> Value {
+    let mut members = match serde_json::from_slice(incoming.body) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    for (name, value) in url::form_urlencoded::parse(incoming.query.as_bytes()) {
+        members.insert(name.into_owned(), Value::from(value));
+    }
+    if let (Some(name), Some(value)) = (operation.label(), label) {
+        members.insert(name.to_owned(), Value::from(value));
+    }
+    Value::Object(members)
 }
 
 fn answer(value: &Value) -> Response<Bytes> {

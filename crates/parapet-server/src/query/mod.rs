@@ -18,7 +18,7 @@ pub use form::Form;
 pub use text::Text;
 pub use xml::Xml;
 
-use crate::panorama::Incoming;
+use crate::call::Incoming;
 use crate::store::Micros;
 
 /// A service of the protocol.

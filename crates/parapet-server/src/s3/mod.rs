@@ -10,6 +10,7 @@ mod body;
 mod checksum;
 mod multipart;
 mod objects;
+mod operation;
 mod sink;
 
 use std::sync::Arc;
@@ -18,10 +19,12 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;
+use parapet_auth::Authenticated;
 use parapet_auth::sigv4::BodyProof;
-use parapet_auth::{Authenticated, Caller};
 use s3s::service::{S3Service, S3ServiceBuilder};
 
+use crate::audit::Access;
+use crate::call::Call;
 use crate::context::Context;
 use crate::front::{self, ResponseBody};
 
@@ -29,6 +32,7 @@ use body::{FaultSlot, ProvenBody};
 use objects::Bucket;
 
 pub use multipart::clear_uploads;
+pub use operation::Operation;
 
 /// Largest object (`spec/api.md` section 10), and the largest single body.
 const OBJECT_BYTES: u64 = 8 * 1024 * 1024 * 1024;
@@ -59,6 +63,7 @@ impl S3Front {
     /// Answers a verified request.
     pub async fn handle<B>(
         &self,
+        call: Call,
         proof: Authenticated,
         request: Request<B>,
         request_id: &str,
@@ -67,9 +72,12 @@ impl S3Front {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::fmt::Display,
     {
-        let (caller, proof) = proof.into_parts();
+        call.draft
+            .operation("s3", request.method().as_str(), Access::Read);
+        call.draft.is_about_data();
+        let (_caller, proof) = proof.into_parts();
         let fault = FaultSlot::default();
-        let plain = match plain(caller, proof, request, &fault) {
+        let plain = match plain(call, proof, request, &fault) {
             Ok(plain) => plain,
             Err(refusal) => return refusal.response(request_id),
         };
@@ -147,7 +155,7 @@ fn protect(headers: &mut HeaderMap, request_id: &str) {
 
 /// The request without its signature, its body proven as it is read.
 fn plain<B>(
-    caller: Caller,
+    call: Call,
     proof: BodyProof,
     request: Request<B>,
     fault: &FaultSlot,
@@ -190,7 +198,7 @@ where
         code: "InvalidURI",
         message: "Couldn't parse the specified URI.".to_owned(),
     })?;
-    parts.extensions.insert(caller);
+    parts.extensions.insert(call);
     let body = ProvenBody::new(body, proof, checksums, fault.clone());
     Ok(Request::from_parts(
         parts,

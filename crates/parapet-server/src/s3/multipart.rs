@@ -19,6 +19,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::OBJECT_BYTES;
 use super::objects::{Bucket, check_md5, drain, internal, length, timestamp};
+use super::operation::{Operation, Unmade};
 use super::sink::{Place, Sink};
 use crate::random;
 use crate::store::uploads::{self, Upload};
@@ -63,7 +64,12 @@ impl Bucket {
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = &request.input;
-        self.admit(&request, "s3:PutObject", &input.bucket, Some(&input.key))?;
+        let call = self.admit(
+            &request,
+            Operation::CreateMultipartUpload,
+            &input.bucket,
+            Some(&input.key),
+        )?;
         let input = request.input;
         let upload = Upload {
             id: random::hex::<24>().map_err(internal)?,
@@ -73,18 +79,15 @@ impl Bucket {
             created: Micros::now(),
         };
         let (scope, record) = (self.context.scope.clone(), upload.clone());
-        let begun = self
-            .context
-            .store
-            .write(move |tx| {
+        let begun = call
+            .write::<_, Unmade, _>(move |tx| {
                 if uploads::count(tx, &scope)? >= OPEN {
                     return Ok(false);
                 }
                 uploads::begin(tx, &scope, &record)?;
-                Ok::<_, StoreError>(true)
+                Ok(true)
             })
-            .await
-            .map_err(internal)?;
+            .await?;
         if !begun {
             return Err(s3_error!(
                 SlowDown,
@@ -106,7 +109,12 @@ impl Bucket {
         request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
         let input = &request.input;
-        self.admit(&request, "s3:PutObject", &input.bucket, Some(&input.key))?;
+        let call = self.admit(
+            &request,
+            Operation::UploadPart,
+            &input.bucket,
+            Some(&input.key),
+        )?;
         let input = request.input;
         if !(1..=PARTS).contains(&input.part_number) {
             return Err(s3_error!(
@@ -128,18 +136,15 @@ impl Bucket {
             modified: Micros::now(),
         };
         let (scope, id) = (self.context.scope.clone(), input.upload_id);
-        let stored = self
-            .context
-            .store
-            .write(move |tx| {
+        let stored = call
+            .write::<_, Unmade, _>(move |tx| {
                 // It may have been completed or aborted while the part was on its way.
                 if uploads::get(tx, &scope, &id)?.is_none() {
                     return Ok(None);
                 }
-                Ok::<_, StoreError>(Some(uploads::put_part(tx, &scope, &id, &part)?))
+                Ok(Some(uploads::put_part(tx, &scope, &id, &part)?))
             })
-            .await
-            .map_err(internal)?;
+            .await?;
         let Some(before) = stored else {
             self.remove(Some(file));
             return Err(no_such_upload());
@@ -162,7 +167,12 @@ impl Bucket {
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let input = &request.input;
-        self.admit(&request, "s3:PutObject", &input.bucket, Some(&input.key))?;
+        let call = self.admit(
+            &request,
+            Operation::CompleteMultipartUpload,
+            &input.bucket,
+            Some(&input.key),
+        )?;
         let input = request.input;
         let upload = self
             .upload(&input.bucket, &input.key, &input.upload_id)
@@ -210,18 +220,15 @@ impl Bucket {
             upload.id.clone(),
             upload.bucket.clone(),
         );
-        let ended = self
-            .context
-            .store
-            .write(move |tx| {
+        let ended = call
+            .write::<_, Unmade, _>(move |tx| {
                 let ended = uploads::end(tx, &scope, &id)?;
                 if ended {
                     objects::put(tx, &scope, &bucket, &object)?;
                 }
-                Ok::<_, StoreError>(ended)
+                Ok(ended)
             })
-            .await
-            .map_err(internal)?;
+            .await?;
         if !ended {
             return Err(no_such_upload());
         }
@@ -241,9 +248,9 @@ impl Bucket {
         request: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         let input = &request.input;
-        self.admit(
+        let call = self.admit(
             &request,
-            "s3:AbortMultipartUpload",
+            Operation::AbortMultipartUpload,
             &input.bucket,
             Some(&input.key),
         )?;
@@ -251,11 +258,8 @@ impl Bucket {
             .await?;
         let parts = self.parts(&input.upload_id).await?;
         let (scope, id) = (self.context.scope.clone(), input.upload_id.clone());
-        self.context
-            .store
-            .write(move |tx| uploads::end(tx, &scope, &id))
-            .await
-            .map_err(internal::<StoreError>)?;
+        call.write::<_, Unmade, _>(move |tx| Ok(uploads::end(tx, &scope, &id)?))
+            .await?;
         for part in parts {
             self.remove(Some(part.file));
         }
@@ -269,7 +273,7 @@ impl Bucket {
         let input = &request.input;
         self.admit(
             &request,
-            "s3:ListMultipartUploadParts",
+            Operation::ListParts,
             &input.bucket,
             Some(&input.key),
         )?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use parapet_auth::{Caller, authorize};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CommonPrefix,
     CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CreateMultipartUploadInput,
@@ -17,12 +16,15 @@ use s3s::dto::{
     UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
+use super::operation::{Operation, Unmade};
 use super::sink::{Place, Sink};
+use crate::call::{Ask, Call};
 use crate::context::Context;
-use crate::store::{Micros, StoreError, objects};
+use crate::store::{Micros, Scope, StoreError, objects};
 
 /// Rows that one answer of a listing looks at: each key counts, also where a common prefix hides
 /// it, so that an answer takes bounded time.
@@ -46,21 +48,30 @@ impl Bucket {
     pub(super) fn admit<T>(
         &self,
         request: &S3Request<T>,
-        action: &str,
+        operation: Operation,
         bucket: &str,
         key: Option<&str>,
-    ) -> S3Result<()> {
-        let resource = match key {
-            Some(key) => format!("arn:aws:s3:::{bucket}/{key}"),
-            None => format!("arn:aws:s3:::{bucket}"),
+    ) -> S3Result<Call> {
+        let call = request.extensions.get::<Call>().cloned();
+        let call = call.ok_or_else(|| s3_error!(AccessDenied, "Access Denied"))?;
+        call.draft
+            .operation("s3", operation.name(), operation.access());
+        call.draft
+            .parameters(&json!({ "bucketName": bucket, "key": key }));
+        // The original's policies know the bucket by the access point in front of it
+        // (`spec/security.md` section 3); here the two are one.
+        let Scope { account, region } = &call.scope;
+        let point = format!("arn:aws:s3:{region}:{account}:accesspoint/{bucket}");
+        let (resource, point) = match key {
+            Some(key) => (
+                format!("arn:aws:s3:::{bucket}/{key}"),
+                format!("{point}/object/{key}"),
+            ),
+            None => (format!("arn:aws:s3:::{bucket}"), point),
         };
-        let allowed = request
-            .extensions
-            .get::<Caller>()
-            .is_some_and(|caller| authorize(caller, action, &resource).is_allowed());
-        if !allowed {
-            return Err(s3_error!(AccessDenied, "Access Denied"));
-        }
+        let ask = Ask::new(operation.action(), &resource).or_named(&point);
+        call.authorize(&ask)
+            .map_err(|denied| s3_error!(AccessDenied, "{denied}"))?;
         if bucket != self.name {
             return Err(s3_error!(
                 NoSuchBucket,
@@ -70,7 +81,7 @@ impl Bucket {
         if key.is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES) {
             return Err(s3_error!(KeyTooLongError, "Your key is too long"));
         }
-        Ok(())
+        Ok(call)
     }
 
     async fn find(&self, key: &str) -> S3Result<objects::Object> {
@@ -88,13 +99,11 @@ impl Bucket {
     }
 
     /// Makes an object visible.
-    pub(super) async fn put_row(&self, object: objects::Object) -> S3Result<()> {
+    async fn put_row(&self, call: &Call, object: objects::Object) -> S3Result<()> {
         let (scope, bucket) = (self.context.scope.clone(), self.name.clone());
-        self.context
-            .store
-            .write(move |tx| objects::put(tx, &scope, &bucket, &object))
-            .await
-            .map_err(internal::<StoreError>)
+        call.write::<_, Unmade, _>(move |tx| Ok(objects::put(tx, &scope, &bucket, &object)?))
+            .await?;
+        Ok(())
     }
 
     async fn list(
@@ -191,7 +200,7 @@ impl S3 for Bucket {
         &self,
         request: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
-        self.admit(&request, "s3:ListBucket", &request.input.bucket, None)?;
+        self.admit(&request, Operation::HeadBucket, &request.input.bucket, None)?;
         Ok(S3Response::new(HeadBucketOutput {
             bucket_region: Some(self.context.scope.region.clone()),
             ..HeadBucketOutput::default()
@@ -204,7 +213,7 @@ impl S3 for Bucket {
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
         self.admit(
             &request,
-            "s3:GetBucketLocation",
+            Operation::GetBucketLocation,
             &request.input.bucket,
             None,
         )?;
@@ -218,7 +227,12 @@ impl S3 for Bucket {
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = &request.input;
-        self.admit(&request, "s3:GetObject", &input.bucket, Some(&input.key))?;
+        self.admit(
+            &request,
+            Operation::HeadObject,
+            &input.bucket,
+            Some(&input.key),
+        )?;
         let object = self.find(&input.key).await?;
         Ok(S3Response::new(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
@@ -235,7 +249,12 @@ impl S3 for Bucket {
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let input = &request.input;
-        self.admit(&request, "s3:GetObject", &input.bucket, Some(&input.key))?;
+        self.admit(
+            &request,
+            Operation::GetObject,
+            &input.bucket,
+            Some(&input.key),
+        )?;
         let object = self.find(&input.key).await?;
         let range = match &input.range {
             Some(range) => Some(range.check(object.bytes)?),
@@ -269,9 +288,9 @@ impl S3 for Bucket {
         &self,
         request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
-        self.admit(
+        let call = self.admit(
             &request,
-            "s3:PutObject",
+            Operation::PutObject,
             &request.input.bucket,
             Some(&request.input.key),
         )?;
@@ -282,14 +301,17 @@ impl S3 for Bucket {
         let digest = written
             .digest
             .ok_or_else(|| s3_error!(InternalError, "the content has no name"))?;
-        self.put_row(objects::Object {
-            key: input.key,
-            sha256: digest.to_string(),
-            bytes: written.bytes,
-            etag: written.md5.clone(),
-            content_type: input.content_type,
-            modified: Micros::now(),
-        })
+        self.put_row(
+            &call,
+            objects::Object {
+                key: input.key,
+                sha256: digest.to_string(),
+                bytes: written.bytes,
+                etag: written.md5.clone(),
+                content_type: input.content_type,
+                modified: Micros::now(),
+            },
+        )
         .await?;
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(ETag::Strong(written.md5)),
@@ -301,19 +323,16 @@ impl S3 for Bucket {
         &self,
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
-        self.admit(
+        let call = self.admit(
             &request,
-            "s3:DeleteObject",
+            Operation::DeleteObject,
             &request.input.bucket,
             Some(&request.input.key),
         )?;
         let (scope, bucket) = (self.context.scope.clone(), self.name.clone());
         let key = request.input.key;
-        self.context
-            .store
-            .write(move |tx| objects::delete(tx, &scope, &bucket, &key))
-            .await
-            .map_err(internal::<StoreError>)?;
+        call.write::<_, Unmade, _>(move |tx| Ok(objects::delete(tx, &scope, &bucket, &key)?))
+            .await?;
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
@@ -321,7 +340,12 @@ impl S3 for Bucket {
         &self,
         request: S3Request<ListObjectsInput>,
     ) -> S3Result<S3Response<ListObjectsOutput>> {
-        self.admit(&request, "s3:ListBucket", &request.input.bucket, None)?;
+        self.admit(
+            &request,
+            Operation::ListObjects,
+            &request.input.bucket,
+            None,
+        )?;
         let input = request.input;
         let (prefix, marker) = (
             input.prefix.unwrap_or_default(),
@@ -348,7 +372,12 @@ impl S3 for Bucket {
         &self,
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        self.admit(&request, "s3:ListBucket", &request.input.bucket, None)?;
+        self.admit(
+            &request,
+            Operation::ListObjectsV2,
+            &request.input.bucket,
+            None,
+        )?;
         let input = request.input;
         let prefix = input.prefix.unwrap_or_default();
         let after = match &input.continuation_token {

@@ -33,6 +33,10 @@ const MIGRATIONS: &[Migration] = &[
         number: 51,
         sql: include_str!("migrations/0051_principals.sql"),
     },
+    Migration {
+        number: 55,
+        sql: include_str!("migrations/0055_replays.sql"),
+    },
 ];
 
 /// Applies what is missing, each step in a transaction of its own.
@@ -95,7 +99,7 @@ mod tests {
     fn what_a_user_was_allowed_before_there_were_managed_policies_stays_allowed()
     -> Result<(), StoreError> {
         let mut connection = Connection::open_in_memory()?;
-        for migration in MIGRATIONS.iter().filter(|m| m.number <= 50) {
+        for migration in MIGRATIONS.iter().filter(|m| matches!(m.number, 1 | 50)) {
             connection.execute_batch(migration.sql)?;
         }
         connection.execute_batch(

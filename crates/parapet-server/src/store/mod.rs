@@ -36,6 +36,7 @@ pub mod page;
 pub mod policies;
 pub mod principal_tags;
 mod readers;
+pub mod replays;
 pub mod roles;
 pub mod scope;
 pub mod secrets;

@@ -4,15 +4,15 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use parapet_auth::Caller;
 
+use crate::audit::Access;
+use crate::call::{Call, Incoming};
 use crate::front::error::escape;
-use crate::panorama::Incoming;
 
 /// Version of the API, as clients send it.
 const VERSION: &str = "2011-06-15";
 
 /// Answers one request of the query protocol.
-#[must_use]
-pub fn handle(caller: &Caller, incoming: Incoming<'_>) -> Response<Bytes> {
+pub async fn handle(call: &Call, incoming: Incoming<'_>) -> Response<Bytes> {
     let form = if incoming.method == "POST" {
         incoming.body
     } else {
@@ -24,9 +24,10 @@ pub fn handle(caller: &Caller, incoming: Incoming<'_>) -> Response<Bytes> {
         .map(|(_, value)| value.into_owned())
         .unwrap_or_default();
     let id = incoming.request_id;
+    call.draft.operation("sts", &action, Access::Read);
     if action == "GetCallerIdentity" {
         // Always allowed, as in the original: it says nothing but what the key's holder may know.
-        return identity(caller, id);
+        return identity(&call.caller, id);
     }
     let (status, code, message) = (
         StatusCode::BAD_REQUEST,

@@ -1,19 +1,15 @@
 //! Cameras: made from the template, written by hand, changed in place; and their secrets.
 
 use super::*;
-use crate::panorama::update_camera::{self, CameraChange};
-use crate::panorama::{Call, Failure};
+use crate::panorama::Failure;
+use crate::parapet::update_camera;
 use crate::store::{cameras, secrets};
 
 impl Bench {
     async fn change(&self, name: &str, change: Value) -> Result<(), Failure> {
-        let call = Call {
-            ctx: Arc::clone(&self.ctx),
-            caller: self.admin.clone(),
-            scope: self.ctx.scope.clone(),
-        };
-        let change = CameraChange::parse(change.to_string().as_bytes())?;
-        update_camera::call(&call, name, change).await
+        let call = self.made_by(&self.admin);
+        update_camera::call(&call, name, change.to_string().as_bytes()).await?;
+        Ok(())
     }
 
     /// The camera's settings and its opened credentials.

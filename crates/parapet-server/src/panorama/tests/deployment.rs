@@ -278,14 +278,8 @@ async fn changing_a_camera_changes_the_document_of_every_device_that_runs_it() {
     let (bench, key) = bench().await;
     bench.deploy(request(&key)).await;
     let before = bench.document(&key).await.expect("a document");
-    let call = crate::panorama::Call {
-        ctx: Arc::clone(&bench.ctx),
-        caller: bench.admin.clone(),
-        scope: bench.ctx.scope.clone(),
-    };
-    let change = crate::panorama::update_camera::CameraChange::parse(br#"{"Password":"newer"}"#)
-        .expect("a change");
-    crate::panorama::update_camera::call(&call, "north", change)
+    let call = bench.made_by(&bench.admin);
+    crate::parapet::update_camera::call(&call, "north", br#"{"Password":"newer"}"#)
         .await
         .expect("changed");
     let after = bench.document(&key).await.expect("a document");

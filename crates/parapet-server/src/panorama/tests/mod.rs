@@ -13,7 +13,9 @@ use parapet_auth::{Attached, Caller, Grants, Policy, PolicyKind, Principal, Prin
 use parapet_device::{DesiredDocument, Generation, Reported};
 use serde_json::{Value, json};
 
-use super::{Incoming, handle};
+use super::handle;
+use crate::audit::Opening;
+use crate::call::{Call, Incoming};
 use crate::config::ServerConfig;
 use crate::context::{Context, Endpoints};
 use crate::fleet::{DeviceKey, report};
@@ -101,7 +103,7 @@ impl Bench {
             body: &bytes,
             request_id: "request-of-a-test",
         };
-        let response = handle(&self.ctx, who, incoming).await;
+        let response = handle(&self.made_by(who), incoming).await;
         let header = |name| {
             let value = response.headers().get(name)?;
             Some(value.to_str().expect("text").to_owned())
@@ -115,6 +117,26 @@ impl Bench {
             status: response.status().as_u16(),
             error: header("x-amzn-ErrorType"),
             body: serde_json::from_slice(response.body()).expect("JSON"),
+        }
+    }
+
+    /// A call as the front makes it, but for the signature that tells a repetition.
+    fn made_by(&self, who: &Caller) -> Call {
+        let mut circumstances = parapet_auth::policy::Context::new();
+        who.describe(&mut circumstances);
+        Call {
+            ctx: Arc::clone(&self.ctx),
+            caller: who.clone(),
+            scope: self.ctx.scope.clone(),
+            circumstances: Arc::new(circumstances),
+            draft: self.ctx.audit.begin(&Opening {
+                request_id: "request-of-a-test",
+                source: std::net::Ipv4Addr::LOCALHOST.into(),
+                user_agent: None,
+                tls: None,
+                host: None,
+            }),
+            once: Arc::default(),
         }
     }
 

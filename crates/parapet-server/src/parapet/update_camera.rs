@@ -1,4 +1,4 @@
-//! `parapet:UpdateCamera`: changes a camera in place.
+//! `UpdateCamera`: changes a camera in place.
 //!
 //! `PUT /parapet/cameras/<name>` with a new address, user name or password. Every device that runs
 //! the camera gets a new document, so that the new values are tried at once; no package, patch or
@@ -9,23 +9,23 @@ use std::collections::BTreeSet;
 use parapet_api::{ResourceType, SecretId};
 use parapet_device::desired::CameraSecret;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
+use crate::call::{Ask, Call};
 use crate::fleet::{DeviceKey, plan};
+use crate::panorama::Failure;
+use crate::panorama::call::random_bits;
 use crate::registry::camera;
 use crate::store::cameras::{self, Camera, SecretVersion};
 use crate::store::packages::{self, PackageKey};
 use crate::store::{Micros, instances, secrets};
 
-use super::call::{Call, random_bits};
-use super::failure::Failure;
-
-/// The action in policies.
-pub const ACTION: &str = "parapet:UpdateCamera";
+use super::Operation;
 
 /// What shall change; what is absent stays. No `Debug`: it holds a password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct CameraChange {
+struct CameraChange {
     /// Which version of the camera package; needed where there are several.
     #[serde(default)]
     pub version: Option<String>,
@@ -42,7 +42,7 @@ pub struct CameraChange {
 
 impl CameraChange {
     /// Reads the body of a request.
-    pub fn parse(body: &[u8]) -> Result<Self, Failure> {
+    fn parse(body: &[u8]) -> Result<Self, Failure> {
         // The parser's message may quote the value, so only the place is told.
         serde_json::from_slice(body).map_err(|error| {
             Failure::invalid(
@@ -59,7 +59,8 @@ impl CameraChange {
 }
 
 /// Changes the camera of the package `name`.
-pub async fn call(call: &Call, name: &str, change: CameraChange) -> Result<(), Failure> {
+pub(crate) async fn call(call: &Call, name: &str, body: &[u8]) -> Result<Value, Failure> {
+    let change = CameraChange::parse(body)?;
     let (found, wrapped) = load(call, name, change.version.as_deref()).await?;
     if change.url.is_none() && change.username.is_none() && change.password.is_none() {
         return Err(Failure::invalid(
@@ -88,7 +89,8 @@ pub async fn call(call: &Call, name: &str, change: CameraChange) -> Result<(), F
     } else {
         None
     };
-    apply(call, found, change.url, credentials).await
+    apply(call, found, change.url, credentials).await?;
+    Ok(json!({}))
 }
 
 /// The camera and its wrapped credentials.
@@ -117,7 +119,9 @@ async fn load(
             ))
         })
         .await?;
-    call.authorize(ACTION, &call.arn(ResourceType::Package, &id))?;
+    let tags = call.tags(ResourceType::Package, &id).await?;
+    let arn = call.arn(ResourceType::Package, &id);
+    call.authorize(&Ask::new(Operation::UpdateCamera.action(), &arn).tagged(&tags))?;
     let versions: Vec<&str> = found
         .iter()
         .map(|(camera, _)| camera.version.as_str())
@@ -173,8 +177,6 @@ async fn apply(
     };
     let scope = call.scope.clone();
     let changed = call
-        .ctx
-        .store
         .write(move |tx| {
             let now = Micros::now();
             let current = cameras::get(tx, &scope, &found.package_name, &found.version)?;

@@ -1,0 +1,266 @@
+//! One authenticated request on its way through an operation, whatever its service.
+//!
+//! The front makes a [`Call`] once a signature is verified; an operation asks [`Call::authorize`]
+//! before it does anything, and changes durable state through [`Call::write`] alone, so that the
+//! change, its line in the audit trail and the use of its signature are one transaction. What an
+//! operation wants is an [`Ask`]; the keys of a condition come from the front ([`Call`]'s
+//! circumstances) and from the ask, never from a header as it was sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parapet_auth::policy::{Context as Circumstances, Decision, Question, decide};
+use parapet_auth::{Authenticated, Caller};
+use thiserror::Error;
+
+use crate::audit::Draft;
+use crate::context::Context;
+use crate::store::{Micros, Scope, StoreError, Tx, replays};
+
+/// Who asks, in whose name, with what, and under which circumstances.
+#[derive(Clone)]
+pub struct Call {
+    /// The server's parts.
+    pub ctx: Arc<Context>,
+    /// Who signed the request.
+    pub caller: Caller,
+    /// The account and region it acts on.
+    pub scope: Scope,
+    /// Condition keys of the request and its caller.
+    pub circumstances: Arc<Circumstances>,
+    /// The request's line of the audit trail.
+    pub draft: Arc<Draft>,
+    /// Tells a second arrival of the same signed request.
+    pub once: Arc<Once>,
+}
+
+/// A request whose signature has been verified, as it was received.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    /// Method.
+    pub method: &'a str,
+    /// The path, percent-encoded: the one that was signed.
+    pub raw_path: &'a str,
+    /// What follows the `?`, still encoded; empty without one.
+    pub query: &'a str,
+    /// The whole body.
+    pub body: &'a [u8],
+    /// Names the request in the log and in the answer.
+    pub request_id: &'a str,
+}
+
+/// What a request's signature may be used for: one change, or one call that makes several.
+#[derive(Debug, Default)]
+pub struct Once {
+    /// `None` where the same request may come again: a presigned URL, the console's own page.
+    signature: Option<[u8; 32]>,
+    /// Whether this call has used it up.
+    is_used: AtomicBool,
+}
+
+impl Once {
+    /// For a verified request.
+    #[must_use]
+    pub fn of(proof: &Authenticated) -> Self {
+        Self {
+            signature: (!proof.is_presigned()).then(|| *proof.signature()),
+            is_used: AtomicBool::new(false),
+        }
+    }
+
+    /// Uses the signature up, unless this call has done so before.
+    fn spend(&self, tx: &Tx<'_>) -> Result<bool, StoreError> {
+        match &self.signature {
+            Some(signature) if !self.is_used.load(Ordering::Acquire) => {
+                replays::use_up(tx, signature, Micros::now())
+            }
+            _ => Ok(true),
+        }
+    }
+}
+
+/// The caller's policies do not allow it. The text is for the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Denied(pub String);
+
+/// This very request, signature and all, has changed something before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("this very request was carried out before: sign it again to do it again")]
+pub struct Replayed;
+
+/// One action on one resource, with what is known of both.
+#[derive(Debug, Clone)]
+pub struct Ask<'a> {
+    action: &'a str,
+    resource: &'a str,
+    alias: Option<&'a str>,
+    keys: Circumstances,
+}
+
+impl<'a> Ask<'a> {
+    /// `action` (`panorama:CreatePackage`) on `resource` (an ARN, or `*`).
+    #[must_use]
+    pub fn new(action: &'a str, resource: &'a str) -> Self {
+        Self {
+            action,
+            resource,
+            alias: None,
+            keys: Circumstances::new(),
+        }
+    }
+
+    /// A second name of the same resource: a policy may speak of either, and a denial of either
+    /// counts.
+    #[must_use]
+    pub fn or_named(mut self, alias: &'a str) -> Self {
+        self.alias = Some(alias);
+        self
+    }
+
+    /// `aws:ResourceTag/…`: the tags that the resource has.
+    #[must_use]
+    pub fn tagged(mut self, tags: &BTreeMap<String, String>) -> Self {
+        self.keys.add_tags("aws:ResourceTag/", tags.iter());
+        self
+    }
+
+    /// `aws:RequestTag/…` and `aws:TagKeys`: the tags that the request gives.
+    #[must_use]
+    pub fn tagging(mut self, tags: &BTreeMap<String, String>) -> Self {
+        self.keys.add_tags("aws:RequestTag/", tags.iter());
+        self.keys.set_all("aws:TagKeys", tags.keys().cloned());
+        self
+    }
+
+    /// `aws:TagKeys`: the tags that the request takes away.
+    #[must_use]
+    pub fn untagging(mut self, keys: &[String]) -> Self {
+        self.keys.set_all("aws:TagKeys", keys.iter().cloned());
+        self
+    }
+
+    /// Any other key.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.keys.set(key, value);
+        self
+    }
+}
+
+impl Call {
+    /// Refuses unless the caller's policies allow what is asked. Notes the answer in the audit
+    /// trail, statement and all; the caller learns the statement only where it may simulate its own
+    /// policies.
+    pub fn authorize(&self, ask: &Ask<'_>) -> Result<(), Denied> {
+        let mut context = (*self.circumstances).clone();
+        for (key, values) in ask.keys.iter() {
+            context.set_all(key, values.iter().cloned());
+        }
+        let decision = self.decide(ask, &context);
+        self.draft.decided(ask.action, ask.resource, &decision);
+        if ask.resource != "*" {
+            self.draft.resource(ask.resource);
+        }
+        match decision.denial() {
+            None => Ok(()),
+            Some(denial) => {
+                let principal = self.caller.principal.arn();
+                let message = denial.message(&principal, ask.action, ask.resource);
+                Err(Denied(if self.may_know() {
+                    format!(
+                        "{message} ({})",
+                        denial.explanation(ask.action, ask.resource)
+                    )
+                } else {
+                    message
+                }))
+            }
+        }
+    }
+
+    /// Whether the policies allow what is asked, without a line in the audit trail: for what is
+    /// shown or not shown within an answer.
+    #[must_use]
+    pub fn allows(&self, ask: &Ask<'_>) -> bool {
+        let mut context = (*self.circumstances).clone();
+        for (key, values) in ask.keys.iter() {
+            context.set_all(key, values.iter().cloned());
+        }
+        self.decide(ask, &context).is_allowed()
+    }
+
+    /// Runs `work` in a transaction that also appends the request's line to the audit trail and
+    /// uses its signature up. `Ok` is returned when all of it is on disk; an `Err` of `work` undoes
+    /// everything, and then the same request may come again.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + From<Replayed> + Send + 'static,
+    {
+        let once = Arc::clone(&self.once);
+        let value = self
+            .ctx
+            .audit
+            .write(&self.draft, move |tx| {
+                if !once.spend(tx)? {
+                    return Err(Replayed.into());
+                }
+                work(tx)
+            })
+            .await?;
+        self.once.is_used.store(true, Ordering::Release);
+        Ok(value)
+    }
+
+    /// The same for what changes something that is not in the store, or hands out credentials: it
+    /// is carried out once, and its line is durable before it is answered.
+    pub async fn once<E>(&self) -> Result<(), E>
+    where
+        E: From<StoreError> + From<Replayed> + Send + 'static,
+    {
+        self.write(|_tx| Ok(())).await
+    }
+
+    /// One resource may have two names: denied under either is denied, else allowed under either
+    /// is allowed.
+    fn decide(&self, ask: &Ask<'_>, context: &Circumstances) -> Decision {
+        let named = |resource| {
+            let question = Question {
+                action: ask.action,
+                resource,
+                context,
+            };
+            decide(&self.caller.grants, &question)
+        };
+        let first = named(ask.resource);
+        let Some(alias) = ask.alias else { return first };
+        let second = named(alias);
+        let is_explicit = |decision: &Decision| {
+            use parapet_auth::policy::Denial;
+            !matches!(
+                decision,
+                Decision::Allowed { .. } | Decision::Denied(Denial::NoAllow(_))
+            )
+        };
+        if is_explicit(&first) || (first.is_allowed() && !is_explicit(&second)) {
+            first
+        } else if second.is_allowed() || is_explicit(&second) {
+            second
+        } else {
+            first
+        }
+    }
+
+    fn may_know(&self) -> bool {
+        let own = self.caller.principal.principal_arn();
+        let question = Question {
+            action: "iam:SimulatePrincipalPolicy",
+            resource: &own,
+            context: &self.circumstances,
+        };
+        decide(&self.caller.grants, &question).is_allowed()
+    }
+}
