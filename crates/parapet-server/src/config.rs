@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::audit::AuditSettings;
 use crate::front::limits::{LimitSettings, Rate};
 use crate::front::source::{ForwardingHeader, Network, Proxies};
+use crate::identity::is_inside;
 
 /// Settings of a control plane.
 #[derive(Debug, Clone)]
@@ -39,6 +41,8 @@ pub struct ServerConfig {
     pub proxies: Proxies,
     /// How often an address or a principal may ask.
     pub limits: LimitSettings,
+    /// How often the audit trail is signed, and where checkpoints go.
+    pub audit: AuditSettings,
 }
 
 /// Why settings are refused.
@@ -87,6 +91,7 @@ struct File {
     advertise: Option<String>,
     proxies: Option<ProxiesSection>,
     limits: Option<LimitsSection>,
+    audit: Option<AuditSettings>,
 }
 
 /// `[proxies]`.
@@ -127,6 +132,7 @@ impl ServerConfig {
             master_key_in_data: false,
             proxies: Proxies::default(),
             limits: LimitSettings::default(),
+            audit: AuditSettings::default(),
         }
     }
 
@@ -153,6 +159,7 @@ impl ServerConfig {
         if let Some(section) = file.limits {
             section.read(&mut self.limits)?;
         }
+        set(&mut self.audit, file.audit);
         Ok(())
     }
 
@@ -179,6 +186,9 @@ impl ServerConfig {
         };
         if !word(&self.region) {
             return bad("region", &self.region, "write it like us-west-2");
+        }
+        if let Some((name, value, rule)) = self.audit.fault(|path| is_inside(path, &self.data)) {
+            return bad(name, &value, rule);
         }
         if !self.admin_listen.ip().is_loopback() {
             let value = self.admin_listen.to_string();

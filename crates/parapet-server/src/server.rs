@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::audit::{Audit, Event, Unrecorded};
+use crate::audit::{self, Audit, Event, ExportError, KeyError, Unrecorded};
 use crate::config::ServerConfig;
 use crate::context::{Context, Endpoints, OpenError};
 use crate::directory;
@@ -78,6 +78,12 @@ pub enum StartError {
     /// The trail takes no record of the start.
     #[error(transparent)]
     Audit(#[from] Unrecorded),
+    /// The key that signs the trail's checkpoints.
+    #[error(transparent)]
+    AuditKey(#[from] KeyError),
+    /// Where checkpoints go.
+    #[error(transparent)]
+    AuditExport(#[from] ExportError),
 }
 
 /// A running control plane. Stop it with [`Server::stop`]; dropping it ends its tasks at once.
@@ -142,6 +148,13 @@ impl Server {
         let audit = context.audit.clone();
         let version = env!("CARGO_PKG_VERSION");
         audit.event(&Event::ServerStarted { version }).await?;
+        let signing = audit::key::load(&config)?;
+        audit::key::write_public(&signing.key, &config.data.join("admin"))?;
+        if signing.is_new {
+            let key = &signing.key.public().id();
+            audit.event(&Event::CheckpointKeyMade { key }).await?;
+        }
+        audit.sign(signing.key, &config.audit)?;
 
         let (shutdown, stopped) = watch::channel(false);
         let metrics = Arc::new(Metrics::default());

@@ -82,7 +82,7 @@ pub enum Event<'a> {
     CheckpointExported {
         sequence: i64,
         hash: &'a str,
-        destinations: &'a [String],
+        destination: &'a str,
     },
 }
 
@@ -174,12 +174,12 @@ impl Event<'_> {
             Self::CheckpointExported {
                 sequence,
                 hash,
-                destinations,
+                destination,
             } => {
                 record.request_parameters = json!({
                     "sequence": sequence,
                     "hash": hash,
-                    "destinations": destinations,
+                    "destination": destination,
                 });
             }
         }

@@ -20,6 +20,8 @@ pub const MASKED: &str = "***";
 pub const PARAMETERS_BYTES: usize = 8 * 1024;
 /// Longest text inside of parameters, in characters.
 const TEXT_CHARS: usize = 2_048;
+/// Longest JSON inside of a text: a policy of the largest size stays whole.
+const DOCUMENT_CHARS: usize = 6_144;
 /// Longest name of a member, in characters.
 const KEY_CHARS: usize = 128;
 /// Members and elements at one level that are kept.
@@ -183,7 +185,7 @@ fn masked_string(string: &str, depth: usize) -> String {
         && depth > 0
         && let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(string)
     {
-        return bounded(&masked(&inner, depth - 1).to_string(), TEXT_CHARS);
+        return bounded(&masked(&inner, depth - 1).to_string(), DOCUMENT_CHARS);
     }
     bounded(&text(string), TEXT_CHARS)
 }
@@ -216,3 +218,6 @@ fn fit(mut value: Value) -> Value {
     }
     Value::from(format!("[cut: {whole} bytes]"))
 }
+
+#[cfg(test)]
+mod tests;

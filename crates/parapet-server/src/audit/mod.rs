@@ -8,19 +8,29 @@
 //! ([`flood`]). Nothing here decides whether a call is allowed, and nothing is ever dropped in
 //! silence.
 //!
-//! Tasks, owned by [`Audit`] and ended by [`Audit::stop`]: the recorder.
+//! Tasks, owned by [`Audit`] and ended by [`Audit::stop`]: the recorder (reads the queue, writes the
+//! trail), and [`checkpoints`] (reads the trail's head, writes checkpoints) with a task for each
+//! destination ([`export`]).
 
 pub mod chain;
+pub mod checkpoint;
+mod checkpoints;
 pub mod draft;
 mod event;
+mod export;
 mod flood;
 pub mod identity;
+pub(crate) mod key;
 pub mod mask;
+pub mod offline;
 pub mod record;
 mod recorder;
+pub mod search;
+pub mod settings;
+pub mod verify;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 use tokio::sync::watch;
@@ -28,13 +38,19 @@ use tokio::task::JoinHandle;
 
 use crate::store::{self, Micros, Scope, Store, StoreError, Tx};
 
+pub use checkpoint::SigningKey;
 pub use draft::{Access, Draft, Opening};
 pub use event::Event;
+pub use export::ExportError;
 pub use flood::Refused;
 pub use identity::UserIdentity;
+pub use key::KeyError;
 pub use record::Record;
+pub use settings::AuditSettings;
 
 use chain::Head;
+use checkpoints::Checkpoints;
+use export::Destination;
 use record::Place;
 use recorder::{Queue, Work};
 
@@ -85,7 +101,9 @@ pub struct Audit {
 
 struct Task {
     stop: watch::Sender<bool>,
-    handle: Mutex<Option<JoinHandle<()>>>,
+    recorder: Mutex<Option<JoinHandle<()>>>,
+    stop_checkpoints: watch::Sender<bool>,
+    checkpoints: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Audit {
@@ -98,16 +116,35 @@ impl Audit {
         };
         let (queue, receiver) = Queue::new();
         let (stop, stopped) = watch::channel(false);
-        let handle = tokio::spawn(receiver.run(store.clone(), place.clone(), stopped));
+        let recorder = tokio::spawn(receiver.run(store.clone(), place.clone(), stopped));
         Self {
             store,
             place: Arc::new(place),
             queue,
             task: Arc::new(Task {
                 stop,
-                handle: Mutex::new(Some(handle)),
+                recorder: Mutex::new(Some(recorder)),
+                stop_checkpoints: watch::channel(false).0,
+                checkpoints: Mutex::new(None),
             }),
         }
+    }
+
+    /// Starts to sign where the trail stands and to export it; once.
+    pub fn sign(&self, key: SigningKey, settings: &AuditSettings) -> Result<(), ExportError> {
+        let checkpoints = Checkpoints {
+            store: self.store.clone(),
+            place: Arc::clone(&self.place),
+            queue: self.queue.clone(),
+            key,
+            settings: settings.clone(),
+            destinations: Destination::of(settings)?,
+        };
+        let stop = self.task.stop_checkpoints.subscribe();
+        let handle = tokio::spawn(checkpoints.run(stop));
+        let before = lock(&self.task.checkpoints).replace(handle);
+        debug_assert!(before.is_none(), "checkpoints are signed by one task");
+        Ok(())
     }
 
     /// Begins the record of a call.
@@ -196,21 +233,15 @@ impl Audit {
             .refused(&source, now, || event.record(&self.place, now));
     }
 
-    /// Commits what is in the queue and ends the tasks. Records that come later are lost, and said
-    /// to be so in the log.
+    /// Commits what is in the queue, signs the trail's end, and ends the tasks. Records that come
+    /// later are lost, and said to be so in the log.
     pub async fn stop(&self) {
         self.task.stop.send_replace(true);
-        let handle = self
-            .task
-            .handle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(handle) = handle
-            && let Err(error) = handle.await
-        {
-            tracing::error!(%error, "the audit trail's task ended badly");
-        }
+        let recorder = lock(&self.task.recorder).take();
+        ended(recorder).await;
+        self.task.stop_checkpoints.send_replace(true);
+        let checkpoints = lock(&self.task.checkpoints).take();
+        ended(checkpoints).await;
     }
 
     async fn send(&self, work: Work) -> Result<(), Unrecorded> {
@@ -220,6 +251,18 @@ impl Audit {
             Err(Unrecorded)
         }
     }
+}
+
+async fn ended(task: Option<JoinHandle<()>>) {
+    if let Some(task) = task
+        && let Err(error) = task.await
+    {
+        tracing::error!(%error, "a task of the audit trail ended badly");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Appends a record at the trail's end, in this transaction; its number.

@@ -70,7 +70,7 @@ fn place(config: &ServerConfig) -> Result<PathBuf, IdentityError> {
 }
 
 /// Whether `path` lies below `directory`, links resolved as far as they exist.
-fn is_inside(path: &Path, directory: &Path) -> bool {
+pub(crate) fn is_inside(path: &Path, directory: &Path) -> bool {
     let resolve = |path: &Path| {
         let existing = path
             .ancestors()

@@ -23,6 +23,7 @@ pub use admin::{Endpoint, first_start, write_files};
 pub use authority::{Authorities, Authority, IssuedLeaf, Leaf};
 pub use enrollment::{Archive, Claim, EnrollError, Enrollment};
 pub use key_ring::KeyRing;
+pub(crate) use master_key::is_inside;
 pub use master_key::load as load_master_key;
 pub use server_certificate::ServerCertificate;
 
