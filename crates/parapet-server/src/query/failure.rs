@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::call::{Denied, Replayed};
 use crate::store::StoreError;
 
 /// What became of a request that was not carried out.
@@ -61,6 +62,18 @@ impl Failure {
             Self::Refused { code, .. } => *code,
             Self::Internal(_) => Code::ServiceFailure,
         }
+    }
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Self::denied(denied.0)
+    }
+}
+
+impl From<Replayed> for Failure {
+    fn from(replayed: Replayed) -> Self {
+        Self::refused(Code::SignatureDoesNotMatch, replayed.to_string())
     }
 }
 
@@ -143,6 +156,8 @@ codes! {
     PackedPolicyTooLarge = 400,
     /// A policy that cannot be attached to this kind of identity.
     PolicyNotAttachable = 400,
+    /// The request came a second time.
+    SignatureDoesNotMatch = 403,
     /// Too many requests.
     Throttling = 400,
     /// Nobody but its service changes it.

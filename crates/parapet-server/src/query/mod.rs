@@ -18,6 +18,7 @@ pub use form::Form;
 pub use text::Text;
 pub use xml::Xml;
 
+use crate::audit::Outcome;
 use crate::call::Incoming;
 use crate::store::Micros;
 
@@ -110,7 +111,11 @@ impl Service {
         xml.text("RequestId", request_id);
         xml.raw("</ErrorResponse>");
         let status = StatusCode::from_u16(code.status());
-        respond(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), xml)
+        let mut answer = respond(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), xml);
+        // For the audit trail.
+        let outcome = Outcome::failure(code.name(), &failure.to_string());
+        answer.extensions_mut().insert(outcome);
+        answer
     }
 }
 
