@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::audit::AuditSettings;
 use crate::front::limits::{LimitSettings, Rate};
 use crate::front::source::{ForwardingHeader, Network, Proxies};
-use crate::identity::is_inside;
+use crate::identity::{CertificateFiles, is_inside};
 
 /// Settings of a control plane.
 #[derive(Debug, Clone)]
@@ -37,6 +37,9 @@ pub struct ServerConfig {
     /// Keep the master key inside `data`. For demonstrations only: a copy of the directory then
     /// holds both the sealed secrets and their key.
     pub master_key_in_data: bool,
+    /// The operator's certificate for the API and the console; one of the server's own authority
+    /// when this is `None`.
+    pub certificate: Option<CertificateFiles>,
     /// Who may name the address of a caller.
     pub proxies: Proxies,
     /// How often an address or a principal may ask.
@@ -89,9 +92,19 @@ struct File {
     region: Option<String>,
     strict_region: Option<bool>,
     advertise: Option<String>,
+    tls: Option<TlsSection>,
     proxies: Option<ProxiesSection>,
     limits: Option<LimitsSection>,
     audit: Option<AuditSettings>,
+}
+
+/// `[tls]`. Paths are relative to the file's directory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsSection {
+    certificate: PathBuf,
+    key: PathBuf,
+    ca_bundle: Option<PathBuf>,
 }
 
 /// `[proxies]`.
@@ -130,6 +143,7 @@ impl ServerConfig {
             strict_region: false,
             advertise: None,
             master_key_in_data: false,
+            certificate: None,
             proxies: Proxies::default(),
             limits: LimitSettings::default(),
             audit: AuditSettings::default(),
@@ -153,6 +167,14 @@ impl ServerConfig {
         set(&mut self.strict_region, file.strict_region);
         set(&mut self.account_id, file.account_id.map(Some));
         set(&mut self.advertise, file.advertise.map(Some));
+        if let Some(section) = file.tls {
+            let near = path.parent().unwrap_or(Path::new(""));
+            self.certificate = Some(CertificateFiles {
+                certificate: near.join(section.certificate),
+                key: near.join(section.key),
+                ca_bundle: section.ca_bundle.map(|bundle| near.join(bundle)),
+            });
+        }
         if let Some(section) = file.proxies {
             self.proxies = section.read()?;
         }
@@ -292,6 +314,14 @@ mod tests {
     }
 
     #[test]
+    fn files_are_found_from_where_the_configuration_lies() {
+        let config = read("[tls]\ncertificate = \"tls.pem\"\nkey = \"/run/tls.key\"");
+        let files = config.expect("good").certificate.expect("a certificate");
+        assert!(files.certificate.is_absolute() && files.certificate.ends_with("tls.pem"));
+        assert_eq!(files.key, Path::new("/run/tls.key"));
+    }
+
+    #[test]
     fn unknown_keys_and_impossible_values_are_refused() {
         for text in [
             "listn = \"10.0.0.2:443\"",
@@ -299,6 +329,7 @@ mod tests {
             "region = \"US west\"",
             "admin_listen = \"0.0.0.0:8445\"",
             "advertise = \"a b\"",
+            "[tls]\ncertificate = \"a.pem\"",
             "[limits]\naddress_burst = 0",
             "[limits]\nprincipal_per_minute = 9",
             "[proxies]\ntrusted = [\"10.0.0.1/8\"]",

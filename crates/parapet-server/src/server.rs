@@ -22,10 +22,12 @@ use crate::front::listener::{ConnectionLimits, Door, HandshakeTurns, told};
 use crate::front::tls::{Tls, TlsError};
 use crate::front::{HandshakeLimits, PlaceLimits};
 use crate::gateway::Gateway;
-use crate::identity::{self, IdentityError, ServerCertificate};
+use crate::identity::{
+    self, CertificateFault, CertificateFiles, IdentityError, OperatorCertificate, ServerCertificate,
+};
 use crate::metrics::{self, Metrics};
 use crate::panorama;
-use crate::store::StoreError;
+use crate::store::{Micros, StoreError};
 
 /// Connections of clients.
 const CLIENTS: ConnectionLimits = ConnectionLimits {
@@ -69,6 +71,9 @@ pub enum StartError {
     /// Certificates and the files for clients.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The operator's certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateFault),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -130,14 +135,22 @@ impl Server {
             names,
             addresses,
         )?);
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&certificate) as _;
+        let own: Arc<dyn ResolvesServerCert> = Arc::clone(&certificate) as _;
+        let operator = match &config.certificate {
+            Some(files) => Some(operator_certificate(files.clone(), &context.api_url)?),
+            None => None,
+        };
+        let (api_certificate, ca_pem) = match &operator {
+            Some(operator) => (Arc::clone(operator) as _, operator.files().authorities()?),
+            None => (Arc::clone(&own), authorities.server.pem().to_owned()),
+        };
         let turns = HandshakeTurns::new();
-        let api_door = Door::new(Tls::api(&resolver)?, turns.clone(), CLIENTS);
-        let device_tls = Tls::device(&resolver, authorities)?;
+        let api_door = Door::new(Tls::api(&api_certificate)?, turns.clone(), CLIENTS);
+        let device_tls = Tls::device(&own, authorities)?;
         let device_door = Door::new(device_tls, turns, DEVICES);
         let endpoint = identity::Endpoint {
             url: &context.api_url,
-            ca_pem: authorities.server.pem(),
+            ca_pem: &ca_pem,
         };
         let (store, scope) = (&context.store, &context.scope);
         identity::write_files(store, &config, scope, &context.master_key, endpoint).await?;
@@ -182,6 +195,9 @@ impl Server {
             Arc::clone(&context.directory),
             stopped.clone(),
         ));
+        if let Some(operator) = operator {
+            tasks.spawn(identity::watch_certificate(operator, stopped.clone()));
+        }
         tasks.spawn(renew(context, certificate, stopped));
         tracing::info!(%api_addr, %device_addr, %admin_addr, "the control plane serves");
         Ok(Self {
@@ -208,6 +224,29 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The operator's certificate, with a word where clients will refuse it.
+fn operator_certificate(
+    files: CertificateFiles,
+    api_url: &str,
+) -> Result<Arc<OperatorCertificate>, CertificateFault> {
+    let loaded = OperatorCertificate::load(files, Micros::now())?;
+    let until = loaded.not_after();
+    let host = url::Url::parse(api_url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned))
+        .unwrap_or_default();
+    if loaded.is_for(&host) {
+        tracing::info!(until, "the API has the operator's TLS certificate");
+    } else {
+        tracing::warn!(
+            host,
+            until,
+            "the operator's TLS certificate is not for the host that clients are told: set advertise to a name it is for"
+        );
+    }
+    Ok(Arc::new(loaded))
 }
 
 /// The URL under which a listener is reached.

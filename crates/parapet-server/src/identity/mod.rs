@@ -7,9 +7,11 @@
 
 mod admin;
 mod authority;
+mod certificate_watch;
 mod enrollment;
 mod key_ring;
 mod master_key;
+mod operator_certificate;
 mod server_certificate;
 
 use std::io;
@@ -21,10 +23,12 @@ use thiserror::Error;
 pub(crate) use admin::{ADMINISTRATOR, key_label};
 pub use admin::{Endpoint, first_start, write_files};
 pub use authority::{Authorities, Authority, IssuedLeaf, Leaf};
+pub(crate) use certificate_watch::watch as watch_certificate;
 pub use enrollment::{Archive, Claim, EnrollError, Enrollment};
 pub use key_ring::KeyRing;
 pub(crate) use master_key::is_inside;
 pub use master_key::load as load_master_key;
+pub use operator_certificate::{CertificateFault, CertificateFiles, OperatorCertificate};
 pub use server_certificate::ServerCertificate;
 
 use crate::store::StoreError;

@@ -19,10 +19,14 @@ pub(crate) struct Plane {
 
 impl Plane {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut ServerConfig)) -> Self {
         let data = tempfile::tempdir().expect("a directory");
-        let server = Server::start(config(data.path().to_owned()))
-            .await
-            .expect("a server");
+        let mut config = config(data.path().to_owned());
+        change(&mut config);
+        let server = Server::start(config).await.expect("a server");
         Self { server, data }
     }
 
@@ -46,8 +50,9 @@ impl Plane {
         identity: Option<(&str, &str)>,
     ) -> rustls::ClientConfig {
         let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_slice(self.file("ca.pem").as_bytes()).expect("PEM");
-        roots.add(ca).expect("a CA");
+        for ca in CertificateDer::pem_slice_iter(self.file("ca.pem").as_bytes()) {
+            roots.add(ca.expect("PEM")).expect("a CA");
+        }
         let builder = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)
             .expect("versions")

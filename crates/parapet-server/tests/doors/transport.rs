@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parapet_server::identity::CertificateFiles;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion};
 use rustls_pki_types::ServerName;
@@ -15,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::devices::enrolled;
-use crate::plane::Plane;
+use crate::plane::{Plane, wait};
 
 /// Much longer than a limit that is tested.
 const LONG: Duration = Duration::from_secs(30);
@@ -304,6 +305,65 @@ async fn requests_larger_than_what_is_read_are_refused() {
         let hsts = &answer.headers()["strict-transport-security"];
         assert_eq!(hsts, "max-age=63072000");
     }
+    plane.server.stop().await;
+}
+
+/// New handshakes see the new certificate, open connections live on, devices see neither.
+#[tokio::test]
+async fn the_operators_certificate_is_replaced_while_the_server_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name);
+    let [first, second] = [(); 2].map(|()| {
+        let names = vec!["127.0.0.1".to_owned()];
+        rcgen::generate_simple_self_signed(names).expect("a certificate")
+    });
+    let bundle = format!("{}{}", first.cert.pem(), second.cert.pem());
+    std::fs::write(path("bundle.pem"), bundle).expect("a file");
+    let install = |pair: &rcgen::CertifiedKey<rcgen::KeyPair>| {
+        std::fs::write(path("tls.pem"), pair.cert.pem()).expect("a file");
+        std::fs::write(path("new.key"), pair.signing_key.serialize_pem()).expect("a file");
+        let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path("new.key"), owner).expect("a mode");
+        std::fs::rename(path("new.key"), path("tls.key")).expect("a rename");
+    };
+    install(&first);
+    let plane = Plane::start_with(|config| {
+        config.certificate = Some(CertificateFiles {
+            certificate: path("tls.pem"),
+            key: path("tls.key"),
+            ca_bundle: Some(path("bundle.pem")),
+        });
+    })
+    .await;
+    let config = Arc::new(plane.tls(None));
+    let shown = |stream: &TlsStream<TcpStream>| {
+        let chain = stream.get_ref().1.peer_certificates().expect("a chain");
+        chain[0].clone()
+    };
+    let mut open = connect(plane.server.api_addr, &config)
+        .await
+        .expect("a handshake");
+    assert_eq!(&shown(&open), first.cert.der());
+
+    // Clients that resume a session see no certificate: each look is without a session.
+    let fresh = || {
+        let mut config = plane.tls(None);
+        config.resumption = rustls::client::Resumption::disabled();
+        Arc::new(config)
+    };
+    install(&second);
+    wait("the new certificate is shown", || async {
+        let stream = connect(plane.server.api_addr, &fresh()).await;
+        &shown(&stream.expect("a handshake")) == second.cert.der()
+    })
+    .await;
+    let answer = ask(&mut open).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    let error = connect(plane.server.device_addr, &fresh())
+        .await
+        .expect_err("another authority");
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
     plane.server.stop().await;
 }
 
