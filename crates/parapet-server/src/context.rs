@@ -22,6 +22,7 @@ use crate::gateway::Live;
 use crate::identity::{self, Authorities, Enrollment, IdentityError, KeyRing};
 use crate::registry::quotas::Quotas;
 use crate::store::{Scope, Store, StoreError};
+use crate::sts::{Tokens, TokensError};
 use crate::{random, s3};
 
 /// All parts.
@@ -48,6 +49,8 @@ pub struct Context {
     pub enrollment: Enrollment,
     /// Live pictures on their way from devices to browsers.
     pub live: Arc<Live>,
+    /// Seals and opens session tokens.
+    pub tokens: Tokens,
     /// Browsers that are signed in.
     pub sessions: Sessions,
     /// URL of the API and the console.
@@ -72,6 +75,9 @@ pub enum OpenError {
     /// Keys, certificates, the first user.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The session ring.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
     /// A setting.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -120,6 +126,7 @@ impl Context {
             .await?;
         let scope = identity::first_start(&store, config, &master_key).await?;
         let authorities = Authorities::load(&store, &scope, &master_key).await?;
+        let tokens = Tokens::load(store.clone(), scope.account.clone(), &master_key).await?;
         Ok(Self {
             enrollment: Enrollment::new(authorities, scope.clone(), endpoints.device),
             audit: Audit::start(store.clone(), &scope),
@@ -132,6 +139,7 @@ impl Context {
             presence: Arc::default(),
             wake: Wake::default(),
             live: Arc::default(),
+            tokens,
             sessions: Sessions::default(),
             api_url: endpoints.api,
         })

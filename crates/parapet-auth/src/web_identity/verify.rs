@@ -42,9 +42,12 @@ pub enum WebIdentityError {
     /// Made for somebody else.
     #[error("the identity token's audience is not registered with its provider")]
     Audience,
-    /// A claim is missing or of no use.
-    #[error("the identity token's claims are not acceptable: {0}")]
+    /// A claim is missing or has another form.
+    #[error("the identity token's claims cannot be read: {0}")]
     Claims(&'static str),
+    /// A claim of a genuine token is of no use.
+    #[error("a claim of the identity token is not acceptable: {0}")]
+    Rejected(&'static str),
 }
 
 /// What a token has to say to be believed.
@@ -141,7 +144,7 @@ impl<'a> Unverified<'a> {
             return Err(WebIdentityError::NotYet("nbf"));
         }
         if let Some(fault) = claims.fault() {
-            return Err(WebIdentityError::Claims(fault));
+            return Err(WebIdentityError::Rejected(fault));
         }
         let registered = |audience: &&String| expected.audiences.contains(audience);
         let audience = match &claims.azp {

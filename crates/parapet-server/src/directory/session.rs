@@ -102,6 +102,7 @@ impl Directory {
         };
         Ok(Ok(Caller {
             tags,
+            session: Some(Arc::new(claims.clone())),
             ..Caller::new(principal, claims.access_key.as_str(), grants)
         }))
     }

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming as Body;
-use parapet_auth::{AuthError, Authenticated, Claim, Credential, Protocol, RequestHead, Rules};
+use parapet_auth::{AuthError, Authenticated, Claim, Protocol, RequestHead, Rules};
 
 pub use self::handshakes::HandshakeLimits;
 use self::limits::{Limits, Throttled};
@@ -169,12 +169,12 @@ impl Front {
         if let Err(throttled) = may_verify {
             return self.throttle(arrival, &throttled);
         }
-        let found = match self.keys.find(claim.access_key(), claim.scope()).await {
-            Ok(Some(found)) => found,
-            Ok(None) => return self.refuse(arrival, &AuthError::UnknownKey),
+        let found = match self.keys.find(&claim, rules.now).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return self.refuse(arrival, &error),
             Err(error) => return internal(&error, arrival),
         };
-        let credential = Credential::LongTerm(&found.signing);
+        let credential = found.credential();
         let caller = found.caller.clone();
         if claim.service() == "s3" {
             let proof = match claim.verify_head(credential, caller) {
@@ -238,13 +238,14 @@ impl Front {
         proof: &Authenticated,
         parts: &Parts,
     ) -> Result<Call, Throttled> {
-        found.proven();
-        self.context.directory.used(KeyUse {
-            key: proof.access_key(),
-            service: &proof.scope().service,
-            region: &proof.scope().region,
-            at: Micros::now(),
-        });
+        if found.proven() {
+            self.context.directory.used(KeyUse {
+                key: proof.access_key(),
+                service: &proof.scope().service,
+                region: &proof.scope().region,
+                at: Micros::now(),
+            });
+        }
         let caller = proof.caller().clone();
         arrival.draft.identify(UserIdentity::from(&caller));
         self.limits

@@ -34,6 +34,10 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0051_principals.sql"),
     },
     Migration {
+        number: 52,
+        sql: include_str!("migrations/0052_sessions.sql"),
+    },
+    Migration {
         number: 55,
         sql: include_str!("migrations/0055_replays.sql"),
     },

@@ -40,6 +40,7 @@ pub mod replays;
 pub mod roles;
 pub mod scope;
 pub mod secrets;
+pub mod session_keys;
 pub mod tags;
 pub mod uploads;
 pub mod users;

@@ -1,8 +1,12 @@
 //! The service `sts`: who am I. Temporary credentials come with "Infrastructure security".
 
+mod tokens;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use parapet_auth::Caller;
+
+pub use tokens::{Tokens, TokensError};
 
 use crate::audit::Access;
 use crate::call::{Call, Incoming};
