@@ -19,6 +19,7 @@ demo: build ## Control plane, appliance, cameras and a sample application (ARGS=
 
 .PHONY: test
 test: build ## All tests, Rust and Python, one of which runs the demo check
+	@tools/setup --tests
 	tools/test
 
 .PHONY: lint
@@ -27,8 +28,8 @@ lint: setup ## Format, clippy, crate directions, licences and bans
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo xtask check-deps
 	tools/deny
-	$(PYTHON) -m ruff check python examples bench
-	$(PYTHON) -m ruff format --check python examples bench
+	$(PYTHON) -m ruff check python examples bench tests
+	$(PYTHON) -m ruff format --check python examples bench tests
 
 .PHONY: build
 build: setup ## Build every executable
