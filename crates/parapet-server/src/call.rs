@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parapet_auth::policy::{Context as Circumstances, Decision, Question, decide};
+use parapet_auth::policy::{Context as Circumstances, Decision, Denial, Grants, Question, decide};
 use parapet_auth::{Authenticated, Caller};
 use thiserror::Error;
 
@@ -147,6 +147,41 @@ impl<'a> Ask<'a> {
         self.keys.set(key, value);
         self
     }
+
+    /// What policies say to it under these circumstances. Of a resource with two names: denied
+    /// under either is denied, else allowed under either is allowed.
+    #[must_use]
+    pub fn decide(&self, grants: &Grants, circumstances: &Circumstances) -> Decision {
+        let mut context = circumstances.clone();
+        for (key, values) in self.keys.iter() {
+            context.set_all(key, values.iter().cloned());
+        }
+        let named = |resource| {
+            let question = Question {
+                action: self.action,
+                resource,
+                context: &context,
+            };
+            decide(grants, &question)
+        };
+        let first = named(self.resource);
+        let Some(alias) = self.alias else {
+            return first;
+        };
+        match (first, named(alias)) {
+            (
+                first @ Decision::Denied(Denial::NoAllow(_)),
+                Decision::Denied(Denial::NoAllow(_)),
+            ) => first,
+            (Decision::Denied(Denial::NoAllow(_)), second) => second,
+            (Decision::Allowed { .. }, second @ Decision::Denied(_))
+                if !matches!(second, Decision::Denied(Denial::NoAllow(_))) =>
+            {
+                second
+            }
+            (first, _) => first,
+        }
+    }
 }
 
 impl Call {
@@ -154,11 +189,7 @@ impl Call {
     /// trail, statement and all; the caller learns the statement only where it may simulate its own
     /// policies.
     pub fn authorize(&self, ask: &Ask<'_>) -> Result<(), Denied> {
-        let mut context = (*self.circumstances).clone();
-        for (key, values) in ask.keys.iter() {
-            context.set_all(key, values.iter().cloned());
-        }
-        let decision = self.decide(ask, &context);
+        let decision = ask.decide(&self.caller.grants, &self.circumstances);
         self.draft.decided(ask.action, ask.resource, &decision);
         if ask.resource != "*" {
             self.draft.resource(ask.resource);
@@ -178,17 +209,6 @@ impl Call {
                 }))
             }
         }
-    }
-
-    /// Whether the policies allow what is asked, without a line in the audit trail: for what is
-    /// shown or not shown within an answer.
-    #[must_use]
-    pub fn allows(&self, ask: &Ask<'_>) -> bool {
-        let mut context = (*self.circumstances).clone();
-        for (key, values) in ask.keys.iter() {
-            context.set_all(key, values.iter().cloned());
-        }
-        self.decide(ask, &context).is_allowed()
     }
 
     /// Runs `work` in a transaction that also appends the request's line to the audit trail and
@@ -224,43 +244,52 @@ impl Call {
         self.write(|_tx| Ok(())).await
     }
 
-    /// One resource may have two names: denied under either is denied, else allowed under either
-    /// is allowed.
-    fn decide(&self, ask: &Ask<'_>, context: &Circumstances) -> Decision {
-        let named = |resource| {
-            let question = Question {
-                action: ask.action,
-                resource,
-                context,
-            };
-            decide(&self.caller.grants, &question)
-        };
-        let first = named(ask.resource);
-        let Some(alias) = ask.alias else { return first };
-        let second = named(alias);
-        let is_explicit = |decision: &Decision| {
-            use parapet_auth::policy::Denial;
-            !matches!(
-                decision,
-                Decision::Allowed { .. } | Decision::Denied(Denial::NoAllow(_))
-            )
-        };
-        if is_explicit(&first) || (first.is_allowed() && !is_explicit(&second)) {
-            first
-        } else if second.is_allowed() || is_explicit(&second) {
-            second
-        } else {
-            first
-        }
-    }
-
     fn may_know(&self) -> bool {
         let own = self.caller.principal.principal_arn();
-        let question = Question {
-            action: "iam:SimulatePrincipalPolicy",
-            resource: &own,
-            context: &self.circumstances,
-        };
-        decide(&self.caller.grants, &question).is_allowed()
+        Ask::new("iam:SimulatePrincipalPolicy", &own)
+            .decide(&self.caller.grants, &self.circumstances)
+            .is_allowed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parapet_auth::policy::{Attached, Policy, PolicyKind};
+
+    use super::*;
+
+    fn grants(statements: &str) -> Grants {
+        let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
+        let policy = Policy::parse(&text, PolicyKind::Managed).expect("a policy");
+        Grants::identity(vec![Attached::new("test", policy)])
+    }
+
+    fn decided(statements: &str) -> Decision {
+        Ask::new("s3:PutObject", "arn:aws:s3:::bucket/key")
+            .or_named("arn:aws:s3:us-west-2:123456789012:accesspoint/bucket/object/key")
+            .decide(&grants(statements), &Circumstances::new())
+    }
+
+    const OBJECT: &str = r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::bucket/*"}"#;
+    const POINT: &str =
+        r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:*:*:accesspoint/bucket/*"}"#;
+
+    #[test]
+    fn a_resource_is_allowed_under_either_of_its_names() {
+        assert!(decided(OBJECT).is_allowed());
+        assert!(decided(POINT).is_allowed());
+        assert!(!decided(&OBJECT.replace("bucket", "other")).is_allowed());
+    }
+
+    #[test]
+    fn a_resource_is_denied_under_either_of_its_names() {
+        for (allow, deny) in [(OBJECT, POINT), (POINT, OBJECT)] {
+            let deny = deny.replace("Allow", "Deny");
+            let decision = decided(&format!("{allow},{deny}"));
+            assert!(
+                matches!(decision, Decision::Denied(Denial::Explicit(_))),
+                "{decision:?}"
+            );
+        }
     }
 }
