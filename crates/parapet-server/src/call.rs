@@ -141,6 +141,15 @@ impl<'a> Ask<'a> {
         self
     }
 
+    /// All keys of a context.
+    #[must_use]
+    pub fn with_all(mut self, keys: &Circumstances) -> Self {
+        for (key, values) in keys.iter() {
+            self.keys.set_all(key, values.iter().cloned());
+        }
+        self
+    }
+
     /// Any other key.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {

@@ -3,6 +3,7 @@
 //! Reads the file and nothing else. An unknown key is refused, so that a misspelt one is not
 //! silently without effect.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use crate::audit::AuditSettings;
 use crate::front::limits::{LimitSettings, Rate};
 use crate::front::source::{ForwardingHeader, Network, Proxies};
 use crate::identity::{CertificateFiles, is_inside};
+use crate::sts::OidcSettings;
 
 /// Settings of a control plane.
 #[derive(Debug, Clone)]
@@ -46,6 +48,8 @@ pub struct ServerConfig {
     pub limits: LimitSettings,
     /// How often the audit trail is signed, and where checkpoints go.
     pub audit: AuditSettings,
+    /// Where the keys of identity providers come from.
+    pub oidc: OidcSettings,
 }
 
 /// Why settings are refused.
@@ -96,6 +100,16 @@ struct File {
     proxies: Option<ProxiesSection>,
     limits: Option<LimitsSection>,
     audit: Option<AuditSettings>,
+    oidc: Option<OidcSection>,
+}
+
+/// `[oidc]`. Paths are relative to the file's directory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OidcSection {
+    ca_file: Option<PathBuf>,
+    #[serde(default)]
+    keys: BTreeMap<String, PathBuf>,
 }
 
 /// `[tls]`. Paths are relative to the file's directory.
@@ -147,6 +161,7 @@ impl ServerConfig {
             proxies: Proxies::default(),
             limits: LimitSettings::default(),
             audit: AuditSettings::default(),
+            oidc: OidcSettings::default(),
         }
     }
 
@@ -182,6 +197,18 @@ impl ServerConfig {
             section.read(&mut self.limits)?;
         }
         set(&mut self.audit, file.audit);
+        if let Some(section) = file.oidc {
+            let near = path.parent().unwrap_or(Path::new(""));
+            set(
+                &mut self.oidc.ca_file,
+                section.ca_file.map(|file| near.join(file)),
+            );
+            self.oidc.keys = section
+                .keys
+                .into_iter()
+                .map(|(issuer, file)| (issuer, near.join(file)))
+                .collect();
+        }
         Ok(())
     }
 

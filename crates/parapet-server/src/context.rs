@@ -22,7 +22,7 @@ use crate::gateway::Live;
 use crate::identity::{self, Authorities, Enrollment, IdentityError, KeyRing};
 use crate::registry::quotas::Quotas;
 use crate::store::{Scope, Store, StoreError};
-use crate::sts::{Tokens, TokensError};
+use crate::sts::{Attempts, IssuerKeys, Tokens, TokensError};
 use crate::{random, s3};
 
 /// All parts.
@@ -51,6 +51,10 @@ pub struct Context {
     pub live: Arc<Live>,
     /// Seals and opens session tokens.
     pub tokens: Tokens,
+    /// Counts wrong one-time codes.
+    pub mfa_attempts: Attempts,
+    /// Public keys of identity providers.
+    pub issuer_keys: IssuerKeys,
     /// Browsers that are signed in.
     pub sessions: Sessions,
     /// URL of the API and the console.
@@ -140,6 +144,8 @@ impl Context {
             wake: Wake::default(),
             live: Arc::default(),
             tokens,
+            mfa_attempts: Attempts::default(),
+            issuer_keys: IssuerKeys::new(config.oidc.clone()),
             sessions: Sessions::default(),
             api_url: endpoints.api,
         })

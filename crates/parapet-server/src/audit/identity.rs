@@ -190,6 +190,17 @@ impl UserIdentity {
         }
     }
 
+    /// Somebody whom an identity provider (its ARN) vouches for, by the token's subject.
+    #[must_use]
+    pub fn web_identity(account: &str, provider: &str, subject: &str) -> Self {
+        Self {
+            principal_id: Some(bounded(&format!("{provider}:{subject}"), NAME_CHARS)),
+            account_id: Some(account.to_owned()),
+            user_name: Some(bounded(subject, NAME_CHARS)),
+            ..Self::of_kind(IdentityKind::WebIdentityUser)
+        }
+    }
+
     /// This server.
     #[must_use]
     pub fn server(account: &str) -> Self {

@@ -13,23 +13,8 @@ use crate::store::Micros;
 
 /// The keys for a caller's request.
 pub(super) fn of(source: &Source, headers: &HeaderMap, caller: &Caller, region: &str) -> Context {
-    let mut context = Context::new();
     let now = Micros::now();
-    context.set("aws:SourceIp", source.address.to_string());
-    // There is no listener without TLS.
-    context.set("aws:SecureTransport", "true");
-    context.set("parapet:TlsVersion", source.tls_version.as_str());
-    context.set("aws:CurrentTime", crate::audit::record::seconds(now));
-    context.set("aws:EpochTime", now.0.div_euclid(1_000_000).to_string());
-    context.set("aws:RequestedRegion", region);
-    context.set("aws:ViaAWSService", "false");
-    context.set("aws:PrincipalIsAWSService", "false");
-    if let Some(agent) = headers
-        .get(header::USER_AGENT)
-        .and_then(|v| v.to_str().ok())
-    {
-        context.set("aws:UserAgent", agent);
-    }
+    let mut context = of_request(source, headers, region, now);
     caller.describe(&mut context);
     if let Some(session) = &caller.session {
         let issued = Micros(session.issued_us);
@@ -49,6 +34,31 @@ pub(super) fn of(source: &Source, headers: &HeaderMap, caller: &Caller, region: 
         if let Some(federation) = &session.federation {
             context.set("aws:FederatedProvider", federation.provider.as_str());
         }
+    }
+    context
+}
+
+/// The keys for a request of somebody who is not known.
+pub(super) fn of_stranger(source: &Source, headers: &HeaderMap, region: &str) -> Context {
+    of_request(source, headers, region, Micros::now())
+}
+
+fn of_request(source: &Source, headers: &HeaderMap, region: &str, now: Micros) -> Context {
+    let mut context = Context::new();
+    context.set("aws:SourceIp", source.address.to_string());
+    // There is no listener without TLS.
+    context.set("aws:SecureTransport", "true");
+    context.set("parapet:TlsVersion", source.tls_version.as_str());
+    context.set("aws:CurrentTime", crate::audit::record::seconds(now));
+    context.set("aws:EpochTime", now.0.div_euclid(1_000_000).to_string());
+    context.set("aws:RequestedRegion", region);
+    context.set("aws:ViaAWSService", "false");
+    context.set("aws:PrincipalIsAWSService", "false");
+    if let Some(agent) = headers
+        .get(header::USER_AGENT)
+        .and_then(|v| v.to_str().ok())
+    {
+        context.set("aws:UserAgent", agent);
     }
     context
 }

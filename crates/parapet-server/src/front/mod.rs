@@ -1,10 +1,11 @@
 //! The front door: TLS, then the signature, then the service that the signature names.
 //!
-//! A request without a signature reaches the console and the health checks and nothing else. A
-//! signed one is verified before anything proportional to its body happens for S3, and with its
-//! whole bounded body for all other services; the path that was verified is the path that is
-//! routed. Every answer carries a request ID, every error has the shape of its service's protocol,
-//! and every call leaves one line in the audit trail, whatever becomes of it.
+//! A request without a signature reaches the console, the health checks and the one action of STS
+//! that an identity provider's token speaks for, and nothing else. A signed one is verified before
+//! anything proportional to its body happens for S3, and with its whole bounded body for all other
+//! services; the path that was verified is the path that is routed. Every answer carries a request
+//! ID, every error has the shape of its service's protocol, and every call leaves one line in the
+//! audit trail, whatever becomes of it.
 
 mod activity;
 mod body;
@@ -27,7 +28,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming as Body;
-use parapet_auth::{AuthError, Authenticated, Claim, Protocol, RequestHead, Rules};
+use parapet_auth::{AuthError, Authenticated, Caller, Claim, Protocol, RequestHead, Rules};
 
 pub use self::handshakes::HandshakeLimits;
 use self::limits::{Limits, Throttled};
@@ -159,6 +160,10 @@ impl Front {
         };
         let claim = match Claim::parse(&head, &rules) {
             Ok(claim) => claim,
+            Err(AuthError::Missing) if may_be_web_identity(&parts) => {
+                drop(head);
+                return self.unsigned(arrival, &parts, body).await;
+            }
             Err(error) => return self.refuse(arrival, &error),
         };
         arrival.protocol = Protocol::of_service(claim.service());
@@ -209,6 +214,38 @@ impl Front {
             Ok(call) => self.serve(&call, &proof, &parts, &body, arrival).await,
             Err(throttled) => self.throttle(arrival, &throttled),
         }
+    }
+
+    /// The one action that needs no signature: an identity provider's token speaks for it.
+    async fn unsigned(
+        &self,
+        arrival: &mut Arrival<'_>,
+        parts: &Parts,
+        body: Body,
+    ) -> Response<ResponseBody> {
+        let body = match read(body, STS_BODY_BYTES).await {
+            Ok(body) => body,
+            Err(unread) => return unread.response(arrival.protocol, arrival.request_id),
+        };
+        if !sts::is_unsigned_action(&body) {
+            return self.refuse(arrival, &AuthError::Missing);
+        }
+        arrival.protocol = Protocol::Query;
+        let circumstances =
+            circumstances::of_stranger(arrival.source, &parts.headers, &self.region);
+        let stranger = sts::Stranger {
+            ctx: &self.context,
+            circumstances: &circumstances,
+            draft: &arrival.draft,
+        };
+        let incoming = Incoming {
+            method: parts.method.as_str(),
+            raw_path: parts.uri.path(),
+            query: "",
+            body: &body,
+            request_id: arrival.request_id,
+        };
+        sts::handle_unsigned(&stranger, incoming).await.map(full)
     }
 
     /// The line of the audit trail is begun before anybody is believed.
@@ -278,7 +315,18 @@ impl Front {
             body,
             request_id: arrival.request_id,
         };
-        match proof.scope().service.as_str() {
+        let service = proof.scope().service.as_str();
+        if service == "iam" && !may_manage_identities(&call.caller) {
+            return error::plain(
+                StatusCode::FORBIDDEN,
+                arrival.protocol,
+                "AccessDenied",
+                "A session of GetSessionToken without a second factor cannot call IAM: get one \
+                 with SerialNumber and TokenCode.",
+                arrival.request_id,
+            );
+        }
+        match service {
             "panorama" => panorama::handle(call, incoming).await.map(full),
             "parapet" => parapet::handle(call, incoming).await.map(full),
             "sts" => sts::handle(call, incoming).await.map(full),
@@ -346,6 +394,15 @@ impl Front {
     }
 }
 
+/// Whether a caller may call IAM at all: a session of a user only with a second factor, as in the
+/// original, so that who found such credentials cannot make keys that outlive them.
+fn may_manage_identities(caller: &Caller) -> bool {
+    caller
+        .session
+        .as_ref()
+        .is_none_or(|session| session.is_role() || session.mfa.is_some())
+}
+
 /// Sets a header whose value is known to be one.
 pub(crate) fn set(answer: &mut Response<ResponseBody>, name: HeaderName, value: &'static str) {
     answer
@@ -391,6 +448,11 @@ fn is_public(parts: &Parts) -> bool {
     let console = path == "/console" || path.starts_with("/console/");
     let signed = parts.headers.contains_key(header::AUTHORIZATION) || is_signed(parts.uri.query());
     reads && !signed && (console || matches!(path, "/" | "/healthz" | "/readyz"))
+}
+
+/// Whether a request without a signature has the shape of the one action that needs none.
+fn may_be_web_identity(parts: &Parts) -> bool {
+    parts.method == Method::POST && parts.uri.path() == "/" && parts.uri.query().is_none()
 }
 
 /// Whether a query is that of a presigned URL, of whatever age.
