@@ -23,6 +23,13 @@ pub(crate) struct Access {
     profile: String,
 }
 
+impl Access {
+    /// The data directory that was named.
+    pub(crate) fn data(&self) -> Option<&Path> {
+        self.data.as_deref()
+    }
+}
+
 /// A client that signs.
 pub(crate) struct Client {
     endpoint: url::Url,
@@ -80,9 +87,21 @@ impl Client {
         })
     }
 
+    /// Asks an operation of Parapet's own that changes nothing; `path` may have a query.
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
+        self.send("GET", path, Vec::new())
+    }
+
     /// Calls an operation of Parapet's own (service `parapet`).
     pub(crate) fn call(&self, method: &str, path: &str, body: &impl Serialize) -> Result<Value> {
-        let body = serde_json::to_vec(body).context("write the request")?;
+        self.send(
+            method,
+            path,
+            serde_json::to_vec(body).context("write the request")?,
+        )
+    }
+
+    fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Value> {
         let url = self.endpoint.join(path).context("write the request")?;
         let host = match (url.host_str(), url.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -95,7 +114,7 @@ impl Client {
             .as_secs();
         let signed = sign(&SignRequest {
             method,
-            target: url.path(),
+            target: &url[url::Position::BeforePath..url::Position::AfterQuery],
             headers: &[("host", &host), ("content-type", "application/json")],
             body: &body,
             access_key: &self.access_key,

@@ -5,6 +5,7 @@
 
 mod agent;
 mod api;
+mod audit;
 mod camera;
 mod console;
 mod demo;
@@ -38,6 +39,9 @@ enum Verb {
     /// Change cameras in place
     #[command(subcommand)]
     Camera(camera::Verb),
+    /// Look into the audit trail, copy it, and tell whether it is whole
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// Run all of it on this machine and show it working
     Demo(demo::Arguments),
 }
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Agent(arguments) => agent::run(&arguments).map(|()| true),
         Verb::Console(arguments) => console::run(&arguments).map(|()| true),
         Verb::Camera(verb) => camera::run(&verb).map(|()| true),
+        Verb::Audit(verb) => audit::run(&verb),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     match result {

@@ -63,6 +63,13 @@ pub enum Event<'a> {
         /// The same at begin and end.
         viewing: &'a str,
     },
+    /// Policies did not allow to watch.
+    ViewingRefused {
+        address: Option<IpAddr>,
+        identity: UserIdentity,
+        instance: &'a str,
+        node: &'a str,
+    },
     /// Watching ended, however it did.
     ViewingEnded {
         address: Option<IpAddr>,
@@ -147,6 +154,22 @@ impl Event<'_> {
                 about(&mut record, instance);
                 record.request_parameters = parameters([("node", node), ("viewing", viewing)]);
             }
+            Self::ViewingRefused {
+                address,
+                identity,
+                instance,
+                node,
+            } => {
+                from(&mut record, *address);
+                record.read_only = true;
+                record.user_identity = identity.clone();
+                about(&mut record, instance);
+                record.request_parameters = parameters([("node", node)]);
+                record.failed(
+                    "AccessDenied",
+                    "the policies do not allow parapet:ViewStream",
+                );
+            }
             Self::ViewingEnded {
                 address,
                 identity,
@@ -195,7 +218,7 @@ impl Event<'_> {
             Self::CertificateRefused { .. } => "CertificateRefused",
             Self::ConsoleSignIn { .. } | Self::ConsoleSignInRefused { .. } => "ConsoleSignIn",
             Self::ConsoleSignOut { .. } => "ConsoleSignOut",
-            Self::ViewingBegan { .. } => "ViewingBegan",
+            Self::ViewingBegan { .. } | Self::ViewingRefused { .. } => "ViewingBegan",
             Self::ViewingEnded { .. } => "ViewingEnded",
             Self::MasterKeyRotated { .. } => "MasterKeyRotated",
             Self::AuthorityRotated { .. } => "AuthorityRotated",

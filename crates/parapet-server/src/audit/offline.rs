@@ -170,14 +170,7 @@ pub fn export(data: &Path, from: i64, out: &mut impl Write) -> Result<u64, Offli
     let connection = open(data)?;
     let snapshot = snapshot(&connection)?;
     let from = from.max(1);
-    let previous = match from {
-        1 => None,
-        _ => audit::from(&snapshot, from - 1, 1)?
-            .first()
-            .filter(|row| row.sequence == from - 1)
-            .map(|row| row.hash),
-    };
-    writeln!(out, "{}", beginning(from, previous)?)?;
+    writeln!(out, "{}", beginning_at(&snapshot, from)?)?;
     let mut count = 0;
     each(&snapshot, from, |row| {
         writeln!(out, "{}", line(row)?)?;
@@ -187,13 +180,20 @@ pub fn export(data: &Path, from: i64, out: &mut impl Write) -> Result<u64, Offli
     Ok(count)
 }
 
-/// The first line of an export.
-pub fn beginning(from: i64, previous: Option<ChainHash>) -> Result<String, StoreError> {
+/// The first line of an export from a number on.
+pub fn beginning_at(connection: &Connection, from: i64) -> Result<String, StoreError> {
+    let previous = match from {
+        1 => None,
+        _ => audit::from(connection, from - 1, 1)?
+            .first()
+            .filter(|row| row.sequence == from - 1)
+            .map(|row| row.hash.to_string()),
+    };
     let beginning = Beginning {
         r#type: TYPE.to_owned(),
         version: 1,
         from,
-        previous: previous.map(|hash| hash.to_string()),
+        previous,
     };
     serde_json::to_string(&beginning).map_err(document)
 }

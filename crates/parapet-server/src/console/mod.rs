@@ -10,6 +10,7 @@ mod overview;
 mod sessions;
 mod stream;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -17,6 +18,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use parapet_auth::Caller;
 
+use crate::audit::{Event, Refused, UserIdentity};
 use crate::context::Context;
 use crate::front::source::Source;
 use crate::front::{ResponseBody, empty, full, set};
@@ -33,11 +35,11 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 /// Answers a request that carries no signature.
 pub async fn handle(
     context: &Arc<Context>,
-    _source: &Source,
+    source: &Source,
     parts: Parts,
     _body: Incoming,
 ) -> Response<ResponseBody> {
-    let mut answer = route(context, &parts).await;
+    let mut answer = route(context, source.address, &parts).await;
     set(&mut answer, header::CONTENT_SECURITY_POLICY, CONTENT_POLICY);
     set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(&mut answer, header::REFERRER_POLICY, "no-referrer");
@@ -52,13 +54,13 @@ pub async fn handle(
     answer
 }
 
-async fn route(context: &Arc<Context>, parts: &Parts) -> Response<ResponseBody> {
+async fn route(context: &Arc<Context>, address: IpAddr, parts: &Parts) -> Response<ResponseBody> {
     let path = parts.uri.path();
     match path {
         "/healthz" => return text(StatusCode::OK, "ok\n"),
         "/readyz" => return ready(context).await,
         "/" | "/console" => return redirect("/console/"),
-        "/console/login" => return login(context, parts),
+        "/console/login" => return login(context, address, parts).await,
         _ => {}
     }
     if let Some(asset) = assets::find(path) {
@@ -80,7 +82,7 @@ async fn route(context: &Arc<Context>, parts: &Parts) -> Response<ResponseBody> 
         return overview::answer(context, &caller).await;
     }
     match stream::View::of_path(path) {
-        Some(view) => stream::answer(context, &caller, view).await,
+        Some(view) => stream::answer(context, &caller, address, view).await,
         None => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
     }
 }
@@ -109,7 +111,7 @@ async fn ready(context: &Context) -> Response<ResponseBody> {
 }
 
 /// Exchanges the one-time token for a cookie.
-fn login(context: &Context, parts: &Parts) -> Response<ResponseBody> {
+async fn login(context: &Context, address: IpAddr, parts: &Parts) -> Response<ResponseBody> {
     let token = parts
         .uri
         .query()
@@ -117,6 +119,8 @@ fn login(context: &Context, parts: &Parts) -> Response<ResponseBody> {
     let cookie = match context.sessions.redeem(token.unwrap_or_default()) {
         Ok(Some(cookie)) => cookie,
         Ok(None) => {
+            let event = Event::ConsoleSignInRefused { address };
+            context.audit.refused(Refused::Console, address, "", &event);
             return text(
                 StatusCode::FORBIDDEN,
                 "this link was used or is older than a minute: run `parapet console` for another\n",
@@ -130,6 +134,16 @@ fn login(context: &Context, parts: &Parts) -> Response<ResponseBody> {
             );
         }
     };
+    // Just made, so it is there.
+    if let Some(caller) = context.sessions.find(&cookie) {
+        let event = Event::ConsoleSignIn {
+            address: Some(address),
+            identity: UserIdentity::from(&caller),
+        };
+        if context.audit.event(&event).await.is_err() {
+            return unrecorded();
+        }
+    }
     // A page instead of a redirect: a browser that came from another site would not send a
     // SameSite=Strict cookie along with the redirected request.
     let page = "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=\"0;url=/console/\">\
@@ -175,6 +189,16 @@ fn is_same_origin(parts: &Parts) -> bool {
     let origin = text("origin").is_none_or(|origin| origin.strip_prefix("https://") == Some(host));
     let site = text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
     origin && site
+}
+
+/// The audit trail does not keep up: nothing is done that it would not tell.
+fn unrecorded() -> Response<ResponseBody> {
+    let mut answer = text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the audit trail does not keep up: try again later\n",
+    );
+    set(&mut answer, header::RETRY_AFTER, "5");
+    answer
 }
 
 fn redirect(to: &'static str) -> Response<ResponseBody> {

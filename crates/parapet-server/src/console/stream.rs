@@ -1,9 +1,12 @@
 //! Live pictures for a browser: JPEG after JPEG in one answer (`multipart/x-mixed-replace`).
 //!
 //! The view is on at the device while the answer is being read, and off when the last reader goes.
-//! A slow reader gets fewer pictures, never older ones. Each viewing is logged with begin and end.
+//! A slow reader gets fewer pictures, never older ones. Each viewing is in the audit trail with
+//! begin and end.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::unfold;
@@ -13,12 +16,13 @@ use http_body_util::{BodyExt as _, StreamBody};
 use parapet_auth::{Caller, authorize};
 use parapet_device::{InstanceId, NodeName, live};
 
-use super::text;
+use super::{text, unrecorded};
+use crate::audit::{Audit, Event, UserIdentity};
 use crate::context::Context;
 use crate::fleet::DeviceKey;
 use crate::front::{BodyError, ResponseBody, set};
 use crate::gateway::Watch;
-use crate::store;
+use crate::{random, store};
 
 /// What a path names.
 pub(super) struct View {
@@ -44,24 +48,55 @@ impl View {
         };
         Some(Self { instance, view })
     }
+
+    fn node(&self) -> &str {
+        match &self.view {
+            live::View::Display { node, .. } | live::View::Camera { node, .. } => node.as_str(),
+        }
+    }
 }
 
-/// Says in the log when a viewing ended, however it did.
+/// Tells the audit trail when a viewing ended, however it did.
 struct Viewing {
     watch: Watch,
-    user: String,
-    view: live::View,
+    audit: Audit,
+    began: Instant,
+    address: IpAddr,
+    identity: UserIdentity,
+    instance: String,
+    node: String,
+    id: String,
+}
+
+impl Viewing {
+    fn began(&self) -> Event<'_> {
+        Event::ViewingBegan {
+            address: Some(self.address),
+            identity: self.identity.clone(),
+            instance: &self.instance,
+            node: &self.node,
+            viewing: &self.id,
+        }
+    }
 }
 
 impl Drop for Viewing {
     fn drop(&mut self) {
-        tracing::info!(target: "audit", user = self.user, view = ?self.view, "viewing ended");
+        self.audit.note(&Event::ViewingEnded {
+            address: Some(self.address),
+            identity: self.identity.clone(),
+            instance: &self.instance,
+            node: &self.node,
+            viewing: &self.id,
+            seconds: self.began.elapsed().as_secs(),
+        });
     }
 }
 
 pub(super) async fn answer(
     context: &Arc<Context>,
     caller: &Caller,
+    address: IpAddr,
     wanted: View,
 ) -> Response<ResponseBody> {
     let scope = context.scope.clone();
@@ -70,6 +105,15 @@ pub(super) async fn answer(
         scope.region, scope.account, wanted.instance
     );
     if !authorize(caller, "parapet:ViewStream", &resource).is_allowed() {
+        let event = Event::ViewingRefused {
+            address: Some(address),
+            identity: UserIdentity::from(caller),
+            instance: &resource,
+            node: wanted.node(),
+        };
+        if context.audit.event(&event).await.is_err() {
+            return unrecorded();
+        }
         return text(
             StatusCode::FORBIDDEN,
             "your policies do not allow parapet:ViewStream\n",
@@ -102,13 +146,30 @@ pub(super) async fn answer(
             "too many views of this device are open: close some\n",
         );
     };
-    let user = caller.principal.arn();
-    tracing::info!(target: "audit", user, view = ?wanted.view, "viewing began");
+    let id = match random::hex::<8>() {
+        Ok(id) => id,
+        Err(error) => {
+            tracing::error!(%error, "could not name a viewing");
+            return text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the server failed; see its log\n",
+            );
+        }
+    };
+    let node = wanted.node().to_owned();
     let viewing = Viewing {
         watch,
-        user,
-        view: wanted.view,
+        audit: context.audit.clone(),
+        began: Instant::now(),
+        address,
+        identity: UserIdentity::from(caller),
+        instance: resource,
+        node,
+        id,
     };
+    if context.audit.event(&viewing.began()).await.is_err() {
+        return unrecorded();
+    }
     let frames = unfold(viewing, |mut viewing| async move {
         let picture = viewing.watch.next().await?;
         Some((

@@ -4,7 +4,9 @@
 //! `panorama:*` does not contain. [`Operation`] is the table of what there is.
 
 mod create_console_session;
+mod export_audit;
 mod operation;
+mod search_audit;
 pub(crate) mod update_camera;
 
 use bytes::Bytes;
@@ -29,6 +31,8 @@ pub async fn handle(call: &Call, incoming: Incoming<'_>) -> Response<Bytes> {
     let label = label.as_deref().unwrap_or_default();
     let outcome = match operation {
         Operation::CreateConsoleSession => create_console_session::call(call).await,
+        Operation::SearchAudit => search_audit::call(call, incoming.query).await,
+        Operation::ExportAudit => export_audit::call(call, incoming.query).await,
         Operation::UpdateCamera => update_camera::call(call, label, incoming.body).await,
     };
     match outcome {

@@ -46,6 +46,8 @@ macro_rules! operations {
 operations! {
     CreateConsoleSession "POST" "/parapet/console-sessions";
     UpdateCamera "PUT" "/parapet/cameras/{Name}";
+    SearchAudit "GET" "/parapet/audit";
+    ExportAudit "GET" "/parapet/audit/records";
 }
 
 impl Operation {
