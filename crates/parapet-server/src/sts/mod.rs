@@ -135,3 +135,6 @@ fn session_told(claims: &SessionClaims) -> serde_json::Value {
 fn told(call: &Call, claims: &SessionClaims) {
     call.draft.response(&session_told(claims));
 }
+
+#[cfg(test)]
+mod tests;
