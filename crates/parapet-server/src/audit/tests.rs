@@ -186,3 +186,67 @@ async fn failed_signatures_of_one_source_are_recorded_once_and_counted() {
     assert_eq!(records[1].request_parameters["count"], 999);
     assert_eq!(records[1].source_ip_address, "127.0.0.1");
 }
+
+/// Prints what a record costs; `cargo test -p parapet-server -- --ignored --nocapture a_record_costs`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn a_record_costs_so_much() {
+    const TASKS: usize = 64;
+    const EACH: usize = 32;
+    let bench = Arc::new(Bench::new());
+    let draft = bench.draft("first");
+    bench.change(&draft, "first").await.expect("a change");
+    let calls = u32::try_from(TASKS * EACH).expect("few");
+    let parameters = serde_json::json!({ "Name": "camera", "Description": "at the gate" });
+
+    for is_audited in [false, true] {
+        let began = std::time::Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..TASKS {
+            let (bench, parameters) = (Arc::clone(&bench), parameters.clone());
+            tasks.spawn(async move {
+                for each in 0..EACH {
+                    let insert = move |tx: &Tx<'_>| {
+                        tx.execute(
+                            "INSERT INTO changes VALUES (?1)",
+                            [(task * EACH + each).to_string()],
+                        )?;
+                        Ok::<_, StoreError>(())
+                    };
+                    if is_audited {
+                        let draft = bench.draft("request");
+                        draft.parameters(&parameters);
+                        draft.resource("arn:aws:panorama:us-west-2:123456789012:device/device-a");
+                        bench.audit.write(&draft, insert).await.expect("written");
+                    } else {
+                        bench.store.write(insert).await.expect("written");
+                    }
+                }
+            });
+        }
+        tasks.join_all().await;
+        println!(
+            "write, audited {is_audited}: {:?} each",
+            began.elapsed() / calls
+        );
+    }
+
+    let began = std::time::Instant::now();
+    for _ in 0..calls {
+        let draft = bench.draft("request");
+        draft.parameters(&parameters);
+        draft.resource("arn:aws:panorama:us-west-2:123456789012:device/device-a");
+        let recorded = bench.audit.record(&draft, &Outcome::Success).await;
+        recorded.expect("recorded");
+    }
+    println!(
+        "read, until it is queued: {:?} each",
+        began.elapsed() / calls
+    );
+    let records = bench.end().await.len();
+    println!(
+        "read, until it is durable: {:?} each",
+        began.elapsed() / calls
+    );
+    assert_eq!(records, 1 + 2 * calls as usize);
+}
