@@ -134,7 +134,7 @@ impl Condition {
 
     /// Whether it is met, in a statement of this effect; the error says why that cannot be told.
     pub(super) fn is_met(&self, effect: Effect, context: &Context) -> Result<bool, String> {
-        let values = context.get(&self.lookup);
+        let values = context.get_lower(&self.lookup);
         if let Test::Null(missing) = self.test {
             return Ok(values.is_none() == missing);
         }

@@ -59,12 +59,13 @@ impl Context {
     /// The values of a key; `None` when the key is missing or has none.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&[String]> {
-        let values = if key.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            self.values.get(&key.to_ascii_lowercase())
-        } else {
-            self.values.get(key)
-        };
-        values
+        self.get_lower(&key.to_ascii_lowercase())
+    }
+
+    /// The same for a key that is known to be in lower case.
+    pub(super) fn get_lower(&self, key: &str) -> Option<&[String]> {
+        self.values
+            .get(key)
             .map(Vec::as_slice)
             .filter(|values| !values.is_empty())
     }

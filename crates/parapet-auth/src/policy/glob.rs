@@ -15,6 +15,39 @@ pub(super) enum Unit {
     Star,
 }
 
+/// A [`Unit`] whose text is kept elsewhere, as the value of a variable is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bit<'a> {
+    /// These characters.
+    Text(&'a str),
+    /// Any one character.
+    One,
+    /// Any run of characters.
+    Star,
+}
+
+/// What a text can be held against: units as they are compiled, and those with values put in.
+pub(super) trait Part {
+    /// What it is.
+    fn bit(&self) -> Bit<'_>;
+}
+
+impl Part for Unit {
+    fn bit(&self) -> Bit<'_> {
+        match self {
+            Self::Text(text) => Bit::Text(text),
+            Self::One => Bit::One,
+            Self::Star => Bit::Star,
+        }
+    }
+}
+
+impl Part for Bit<'_> {
+    fn bit(&self) -> Bit<'_> {
+        *self
+    }
+}
+
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Glob {
@@ -24,41 +57,28 @@ pub(super) enum Glob {
     Exact(Box<str>),
     /// Characters, then one star.
     Prefix(Box<str>),
-    /// Anything else: parts between stars, of which the first is anchored at the beginning and the
-    /// last at the end. One part means no star.
-    Parts(Vec<Part>),
+    /// Anything else; no two stars and no two texts are neighbours.
+    Units(Vec<Unit>),
 }
-
-/// Units without stars.
-type Part = Vec<Unit>;
 
 impl Glob {
     /// Compiles units.
     pub(super) fn new(units: impl IntoIterator<Item = Unit>) -> Self {
-        let mut parts: Vec<Part> = vec![Vec::new()];
+        let mut merged: Vec<Unit> = Vec::new();
         for unit in units {
-            let last = parts.len() - 1;
-            match (unit, parts[last].last_mut()) {
-                // Two stars are one: a part between them would be empty.
-                (Unit::Star, None) if last > 0 => {}
-                (Unit::Star, _) => parts.push(Vec::new()),
-                (Unit::Text(text), Some(Unit::Text(before))) => before.push_str(&text),
+            match (unit, merged.last_mut()) {
+                (Unit::Star, Some(Unit::Star)) => {}
                 (Unit::Text(text), _) if text.is_empty() => {}
-                (unit, _) => parts[last].push(unit),
+                (Unit::Text(text), Some(Unit::Text(before))) => before.push_str(&text),
+                (unit, _) => merged.push(unit),
             }
         }
-        match parts.as_mut_slice() {
-            [first] if first.is_empty() => Self::Exact("".into()),
-            [first] => match first.as_mut_slice() {
-                [Unit::Text(text)] => Self::Exact(std::mem::take(text).into()),
-                _ => Self::Parts(parts),
-            },
-            [first, last] if last.is_empty() => match first.as_mut_slice() {
-                [] => Self::Any,
-                [Unit::Text(text)] => Self::Prefix(std::mem::take(text).into()),
-                _ => Self::Parts(parts),
-            },
-            _ => Self::Parts(parts),
+        match merged.as_mut_slice() {
+            [] => Self::Exact("".into()),
+            [Unit::Star] => Self::Any,
+            [Unit::Text(text)] => Self::Exact(std::mem::take(text).into()),
+            [Unit::Text(text), Unit::Star] => Self::Prefix(std::mem::take(text).into()),
+            _ => Self::Units(merged),
         }
     }
 
@@ -77,23 +97,23 @@ impl Glob {
             Self::Any => true,
             Self::Exact(wanted) => **wanted == *text,
             Self::Prefix(prefix) => text.starts_with(&**prefix),
-            Self::Parts(parts) => fits_parts(parts, text),
+            Self::Units(units) => fits(units, text),
         }
     }
 }
 
-fn fits_parts(parts: &[Part], text: &str) -> bool {
-    let Some((first, rest)) = parts.split_first() else {
-        return text.is_empty();
-    };
-    let Some(mut text) = strip_start(first, text) else {
+/// Whether all of `text` fits.
+pub(super) fn fits(units: &[impl Part], text: &str) -> bool {
+    let mut parts = units.split(|unit| unit.bit() == Bit::Star);
+    let Some(mut text) = parts.next().and_then(|first| strip_start(first, text)) else {
         return false;
     };
-    let Some((last, middle)) = rest.split_last() else {
+    // Without a star, the first part is the whole.
+    let Some(last) = parts.next_back() else {
         return text.is_empty();
     };
     // The leftmost place of each part leaves the most to those after it.
-    for part in middle {
+    for part in parts {
         let Some(after) = strip_through(part, text) else {
             return false;
         };
@@ -103,10 +123,10 @@ fn fits_parts(parts: &[Part], text: &str) -> bool {
 }
 
 /// What follows `part` at the beginning of `text`.
-fn strip_start<'a>(part: &[Unit], text: &'a str) -> Option<&'a str> {
-    part.iter().try_fold(text, |text, unit| match unit {
-        Unit::Text(wanted) => text.strip_prefix(wanted.as_str()),
-        Unit::One | Unit::Star => {
+fn strip_start<'t>(part: &[impl Part], text: &'t str) -> Option<&'t str> {
+    part.iter().try_fold(text, |text, unit| match unit.bit() {
+        Bit::Text(wanted) => text.strip_prefix(wanted),
+        Bit::One | Bit::Star => {
             let mut chars = text.chars();
             chars.next()?;
             Some(chars.as_str())
@@ -115,21 +135,37 @@ fn strip_start<'a>(part: &[Unit], text: &'a str) -> Option<&'a str> {
 }
 
 /// What precedes `part` at the end of `text`.
-fn strip_end<'a>(part: &[Unit], text: &'a str) -> Option<&'a str> {
-    part.iter().rev().try_fold(text, |text, unit| match unit {
-        Unit::Text(wanted) => text.strip_suffix(wanted.as_str()),
-        Unit::One | Unit::Star => {
-            let mut chars = text.chars();
-            chars.next_back()?;
-            Some(chars.as_str())
-        }
-    })
+fn strip_end<'t>(part: &[impl Part], text: &'t str) -> Option<&'t str> {
+    part.iter()
+        .rev()
+        .try_fold(text, |text, unit| match unit.bit() {
+            Bit::Text(wanted) => text.strip_suffix(wanted),
+            Bit::One | Bit::Star => {
+                let mut chars = text.chars();
+                chars.next_back()?;
+                Some(chars.as_str())
+            }
+        })
 }
 
+/// Needles up to this length are sought place by place: for texts of a few dozen characters the
+/// set-up of the standard library's linear search costs more than it saves.
+const SHORT: usize = 16;
+
 /// What follows the leftmost place of `part` in `text`.
-fn strip_through<'a>(part: &[Unit], text: &'a str) -> Option<&'a str> {
-    if let [Unit::Text(wanted)] = part {
-        return text.split_once(wanted.as_str()).map(|(_, after)| after);
+fn strip_through<'t>(part: &[impl Part], text: &'t str) -> Option<&'t str> {
+    if let [only] = part
+        && let Bit::Text(wanted) = only.bit()
+    {
+        let at = if wanted.len() <= SHORT && !wanted.is_empty() {
+            let places = text.as_bytes().windows(wanted.len());
+            places
+                .into_iter()
+                .position(|place| place == wanted.as_bytes())?
+        } else {
+            text.find(wanted)?
+        };
+        return text.get(at + wanted.len()..);
     }
     let mut rest = text;
     loop {

@@ -4,7 +4,7 @@
 //! of `*` is a star and never a wildcard (attack P2).
 
 use super::Context;
-use super::glob::{Glob, Unit};
+use super::glob::{Bit, Glob, Part as _, Unit, fits};
 
 /// Which signs of a text are special.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) struct Variable {
 impl Variable {
     /// Its value; `None` when the key is missing and there is no default, or the key has several.
     pub(super) fn value<'a>(&'a self, context: &'a Context) -> Option<&'a str> {
-        match context.get(&self.key) {
+        match context.get_lower(&self.key) {
             Some([value]) => Some(value),
             Some(_) => None,
             None => self.default.as_deref(),
@@ -82,22 +82,22 @@ impl Pattern {
             Self::Fixed { glob, fold: false } => Some(glob.fits(text)),
             Self::Fixed { glob, fold: true } => Some(glob.fits(&text.to_lowercase())),
             Self::Template { pieces, fold } => {
-                let units = pieces
+                let bits = pieces
                     .iter()
                     .map(|piece| match piece {
-                        Piece::Unit(unit) => Some(folded(unit.clone(), *fold)),
-                        Piece::Variable(variable) => {
-                            let value = variable.value(context)?.to_owned();
-                            Some(folded(Unit::Text(value), *fold))
-                        }
+                        Piece::Unit(unit) => Some(unit.bit()),
+                        Piece::Variable(variable) => variable.value(context).map(Bit::Text),
                     })
                     .collect::<Option<Vec<_>>>()?;
-                let glob = Glob::new(units);
-                Some(if *fold {
-                    glob.fits(&text.to_lowercase())
-                } else {
-                    glob.fits(text)
-                })
+                if !fold {
+                    return Some(fits(&bits, text));
+                }
+                let lower = bits.into_iter().map(|bit| match bit {
+                    Bit::Text(text) => Unit::Text(text.to_lowercase()),
+                    Bit::One => Unit::One,
+                    Bit::Star => Unit::Star,
+                });
+                Some(Glob::new(lower).fits(&text.to_lowercase()))
             }
         }
     }
