@@ -9,6 +9,7 @@ mod assets;
 mod overview;
 mod sessions;
 mod stream;
+mod visitor;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
-use parapet_auth::Caller;
 
 use crate::audit::{Event, Refused, UserIdentity};
 use crate::context::Context;
@@ -24,6 +24,7 @@ use crate::front::source::Source;
 use crate::front::{ResponseBody, empty, full, set};
 
 pub use sessions::{LINK_LIFE, Sessions};
+use visitor::Visitor;
 
 /// `__Host-`: set by this very host over TLS, for all its paths, or not at all.
 const COOKIE: &str = "__Host-parapet";
@@ -39,7 +40,7 @@ pub async fn handle(
     parts: Parts,
     _body: Incoming,
 ) -> Response<ResponseBody> {
-    let mut answer = route(context, source.address, &parts).await;
+    let mut answer = route(context, source, &parts).await;
     set(&mut answer, header::CONTENT_SECURITY_POLICY, CONTENT_POLICY);
     set(&mut answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(&mut answer, header::REFERRER_POLICY, "no-referrer");
@@ -54,13 +55,13 @@ pub async fn handle(
     answer
 }
 
-async fn route(context: &Arc<Context>, address: IpAddr, parts: &Parts) -> Response<ResponseBody> {
+async fn route(context: &Arc<Context>, source: &Source, parts: &Parts) -> Response<ResponseBody> {
     let path = parts.uri.path();
     match path {
         "/healthz" => return text(StatusCode::OK, "ok\n"),
         "/readyz" => return ready(context).await,
         "/" | "/console" => return redirect("/console/"),
-        "/console/login" => return login(context, address, parts).await,
+        "/console/login" => return login(context, source.address, parts).await,
         _ => {}
     }
     if let Some(asset) = assets::find(path) {
@@ -72,17 +73,17 @@ async fn route(context: &Arc<Context>, address: IpAddr, parts: &Parts) -> Respon
             "this address is for the console's own page\n",
         );
     }
-    let Some(caller) = session(context, parts) else {
+    let Some(visitor) = visitor(context, source, parts).await else {
         return text(
             StatusCode::UNAUTHORIZED,
             "sign in with the link that `parapet console` prints\n",
         );
     };
     if path == "/console/api/overview" {
-        return overview::answer(context, &caller).await;
+        return overview::answer(context, &visitor).await;
     }
     match stream::View::of_path(path) {
-        Some(view) => stream::answer(context, &caller, address, view).await,
+        Some(view) => stream::answer(context, visitor, view).await,
         None => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
     }
 }
@@ -162,14 +163,15 @@ async fn login(context: &Context, address: IpAddr, parts: &Parts) -> Response<Re
 }
 
 /// Who is signed in.
-fn session(context: &Context, parts: &Parts) -> Option<Caller> {
+async fn visitor(context: &Context, source: &Source, parts: &Parts) -> Option<Visitor> {
     let cookies = parts.headers.get_all(header::COOKIE);
     let mut values = cookies
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split(';'))
         .filter_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='));
-    context.sessions.find(values.next()?)
+    let signed_in = context.sessions.find(values.next()?)?;
+    Visitor::of(context, &signed_in, source, Arc::new(parts.headers.clone())).await
 }
 
 /// Whether a request comes from our own page: what the browser says of its origin, where it does.

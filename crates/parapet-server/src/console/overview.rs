@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode, header};
-use parapet_auth::{Caller, authorize};
+use parapet_auth::Caller;
 use parapet_device::DesiredDocument;
 use parapet_device::desired::Instance;
 use parapet_device::reported::{InstanceReport, NodeReport, Reason, StreamMetrics};
 use serde::Serialize;
 
 use super::text;
+use super::visitor::Visitor;
 use crate::context::Context;
 use crate::fleet::{DeviceKey, Standing};
 use crate::front::{ResponseBody, full, set};
@@ -71,14 +72,14 @@ struct NodeView {
     metrics: Option<StreamMetrics>,
 }
 
-pub(super) async fn answer(context: &Arc<Context>, caller: &Caller) -> Response<ResponseBody> {
-    if !authorize(caller, "panorama:ListDevices", "*").is_allowed() {
+pub(super) async fn answer(context: &Arc<Context>, visitor: &Visitor) -> Response<ResponseBody> {
+    if !visitor.may("panorama:ListDevices", "*") {
         return text(
             StatusCode::FORBIDDEN,
             "your policies do not allow panorama:ListDevices\n",
         );
     }
-    match read(context, caller).await {
+    match read(context, &visitor.caller).await {
         Ok(body) => {
             let mut answer = Response::new(full(body));
             set(&mut answer, header::CONTENT_TYPE, "application/json");

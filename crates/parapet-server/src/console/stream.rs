@@ -6,23 +6,28 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::unfold;
 use http::{Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use parapet_auth::{Caller, authorize};
 use parapet_device::{InstanceId, NodeName, live};
 
+use super::visitor::Visitor;
 use super::{text, unrecorded};
-use crate::audit::{Audit, Event, UserIdentity};
+use crate::audit::{Event, UserIdentity};
 use crate::context::Context;
 use crate::fleet::DeviceKey;
 use crate::front::{BodyError, ResponseBody, set};
 use crate::gateway::Watch;
 use crate::{random, store};
+
+/// The action in policies.
+const ACTION: &str = "parapet:ViewStream";
+/// How often a running picture asks whether it may go on.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a path names.
 pub(super) struct View {
@@ -59,7 +64,10 @@ impl View {
 /// Tells the audit trail when a viewing ended, however it did.
 struct Viewing {
     watch: Watch,
-    audit: Audit,
+    context: Arc<Context>,
+    visitor: Visitor,
+    /// When the policies were asked last.
+    asked: Instant,
     began: Instant,
     address: IpAddr,
     identity: UserIdentity,
@@ -78,11 +86,25 @@ impl Viewing {
             viewing: &self.id,
         }
     }
+
+    /// Whether the visitor may still see this. Asked every second: nothing that is shown outlives
+    /// the permission to see it.
+    async fn may_go_on(&mut self) -> bool {
+        if self.asked.elapsed() < ASK_AGAIN {
+            return true;
+        }
+        let Some(visitor) = self.visitor.renewed(&self.context).await else {
+            return false;
+        };
+        self.visitor = visitor;
+        self.asked = Instant::now();
+        self.visitor.may(ACTION, &self.instance)
+    }
 }
 
 impl Drop for Viewing {
     fn drop(&mut self) {
-        self.audit.note(&Event::ViewingEnded {
+        self.context.audit.note(&Event::ViewingEnded {
             address: Some(self.address),
             identity: self.identity.clone(),
             instance: &self.instance,
@@ -95,8 +117,7 @@ impl Drop for Viewing {
 
 pub(super) async fn answer(
     context: &Arc<Context>,
-    caller: &Caller,
-    address: IpAddr,
+    visitor: Visitor,
     wanted: View,
 ) -> Response<ResponseBody> {
     let scope = context.scope.clone();
@@ -104,10 +125,11 @@ pub(super) async fn answer(
         "arn:aws:panorama:{}:{}:applicationInstance/{}",
         scope.region, scope.account, wanted.instance
     );
-    if !authorize(caller, "parapet:ViewStream", &resource).is_allowed() {
+    let address = visitor.source.address;
+    if !visitor.may(ACTION, &resource) {
         let event = Event::ViewingRefused {
             address: Some(address),
-            identity: UserIdentity::from(caller),
+            identity: UserIdentity::from(&visitor.caller),
             instance: &resource,
             node: wanted.node(),
         };
@@ -157,12 +179,15 @@ pub(super) async fn answer(
         }
     };
     let node = wanted.node().to_owned();
+    let identity = UserIdentity::from(&visitor.caller);
     let viewing = Viewing {
         watch,
-        audit: context.audit.clone(),
+        context: Arc::clone(context),
+        visitor,
+        asked: Instant::now(),
         began: Instant::now(),
         address,
-        identity: UserIdentity::from(caller),
+        identity,
         instance: resource,
         node,
         id,
@@ -172,6 +197,9 @@ pub(super) async fn answer(
     }
     let frames = unfold(viewing, |mut viewing| async move {
         let picture = viewing.watch.next().await?;
+        if !viewing.may_go_on().await {
+            return None;
+        }
         Some((
             Ok::<_, BodyError>(Frame::data(part(&picture.bytes))),
             viewing,

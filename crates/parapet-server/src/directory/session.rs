@@ -42,7 +42,7 @@ impl Directory {
         if let Some(caller) = held {
             return Ok(Ok(caller));
         }
-        let made = self.session_caller(&open.claims).await?;
+        let made = self.of_claims(&open.claims).await?;
         if let Ok(caller) = &made {
             let mut tables = self.tables();
             // The first load of a generation drops the older one's entries: then the next request
@@ -54,7 +54,8 @@ impl Directory {
         Ok(made)
     }
 
-    async fn session_caller(
+    /// The same from a token's claims alone, whose time the caller has looked at.
+    pub async fn of_claims(
         &self,
         claims: &SessionClaims,
     ) -> Result<Result<Caller, SessionRefusal>, DirectoryError> {

@@ -12,7 +12,7 @@ use super::source::Source;
 use crate::store::Micros;
 
 /// The keys for a caller's request.
-pub(super) fn of(source: &Source, headers: &HeaderMap, caller: &Caller, region: &str) -> Context {
+pub(crate) fn of(source: &Source, headers: &HeaderMap, caller: &Caller, region: &str) -> Context {
     let now = Micros::now();
     let mut context = of_request(source, headers, region, now);
     caller.describe(&mut context);

@@ -10,7 +10,7 @@
 mod activity;
 mod body;
 mod capped;
-mod circumstances;
+pub(crate) mod circumstances;
 pub mod error;
 mod handshakes;
 mod keys;
