@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Empty, Full, Limited};
+use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use parapet_auth::Protocol;
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use super::error;
+use super::pace::Pace;
 
 /// Any error of a body.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -19,12 +22,17 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, BodyError>;
 
 /// Longest time for such a body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// What any body may take of memory before its signature is known to be good.
+const SMALL_BYTES: usize = 64 * 1024;
+/// How many bodies may take more at a time: a flood of large ones then takes 256 MiB and no more.
+static LARGE: Semaphore = Semaphore::const_new(256);
 
 /// A body that was not read.
 pub(crate) enum Unread {
     TooLarge(usize),
     TooSlow,
     Broken,
+    Busy,
 }
 
 impl Unread {
@@ -45,21 +53,46 @@ impl Unread {
                 "SerializationException",
                 "the body could not be read to its end".to_owned(),
             ),
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailableException",
+                "too many large bodies are on their way; try again soon".to_owned(),
+            ),
         };
         error::plain(status, protocol, code, &text, request_id)
     }
 }
 
-/// All of a small body.
-pub(crate) async fn read(body: Incoming, limit: usize) -> Result<Bytes, Unread> {
-    let read = Limited::new(body, limit).collect();
-    match timeout(BODY_TIME, read).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Unread::TooLarge(limit))
+/// All of a bounded body, which may not come too slowly.
+pub(crate) async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Unread> {
+    // What says of itself that it is too large need not be read.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Unread::TooLarge(limit));
+    }
+    let begun = Instant::now();
+    let mut pace = Pace::new(begun);
+    let mut read = BytesMut::new();
+    let mut large = None;
+    loop {
+        let end = pace.until().min(begun + BODY_TIME);
+        let frame = match timeout_at(end, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(_))) => return Err(Unread::Broken),
+            Ok(None) => return Ok(read.freeze()),
+            Err(_) => return Err(Unread::TooSlow),
+        };
+        // Trailers are of no use to anybody here.
+        let Ok(piece) = frame.into_data() else {
+            continue;
+        };
+        if read.len() + piece.len() > limit {
+            return Err(Unread::TooLarge(limit));
         }
-        Ok(Err(_)) => Err(Unread::Broken),
-        Err(_) => Err(Unread::TooSlow),
+        if read.len() + piece.len() > SMALL_BYTES && large.is_none() {
+            large = Some(LARGE.try_acquire().map_err(|_| Unread::Busy)?);
+        }
+        pace.arrived(piece.len(), Instant::now());
+        read.extend_from_slice(&piece);
     }
 }
 

@@ -16,6 +16,7 @@ mod handshakes;
 mod keys;
 pub mod limits;
 pub mod listener;
+pub(crate) mod pace;
 mod places;
 pub mod source;
 pub mod tls;

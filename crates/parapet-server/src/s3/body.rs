@@ -8,18 +8,15 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use parapet_auth::sigv4::{BodyProof, ChunkDecoder, PayloadError};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::checksum::Checksum;
-
-/// Longest pause between two pieces of a body.
-const IDLE: Duration = Duration::from_mins(1);
+use crate::front::pace::Pace;
 
 /// What is wrong with a body: S3's code and a text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +53,8 @@ pub(super) struct ProvenBody<B> {
     sha256: Option<([u8; 32], digest::Context)>,
     checksums: Vec<Expected>,
     fault: FaultSlot,
-    idle: Pin<Box<Sleep>>,
+    pace: Pace,
+    patience: Pin<Box<Sleep>>,
     ended: bool,
 }
 
@@ -90,14 +88,16 @@ impl<B> ProvenBody<B> {
                 })
             })
             .collect();
-        let idle = Box::pin(sleep(IDLE));
+        let pace = Pace::new(Instant::now());
+        let patience = Box::pin(sleep_until(pace.until()));
         Self {
             inner,
             chunks,
             sha256,
             checksums,
             fault,
-            idle,
+            pace,
+            patience,
             ended: false,
         }
     }
@@ -183,11 +183,12 @@ where
         while !this.ended {
             match Pin::new(&mut this.inner).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    this.idle.as_mut().reset(Instant::now() + IDLE);
                     // HTTP trailers are not part of any signature.
                     let Ok(piece) = frame.into_data() else {
                         continue;
                     };
+                    this.pace.arrived(piece.len(), Instant::now());
+                    this.patience.as_mut().reset(this.pace.until());
                     match this.take(piece) {
                         // A piece may hold nothing but a chunk's size.
                         Ok(data) if data.is_empty() => {}
@@ -208,10 +209,10 @@ where
                     }
                 }
                 Poll::Pending => {
-                    if this.idle.as_mut().poll(context).is_ready() {
+                    if this.patience.as_mut().poll(context).is_ready() {
                         return this.fail(BodyFault {
                             code: "RequestTimeout",
-                            message: format!("Nothing came for {} seconds.", IDLE.as_secs()),
+                            message: "The body came too slowly, or not at all.".to_owned(),
                         });
                     }
                     return Poll::Pending;
