@@ -133,9 +133,10 @@ mod tests {
             let opens = may("ParapetReadOnlyAccess", action.name, "*", &Context::new());
             let reads = matches!(action.level, Level::List | Level::Read);
             let named = |service| action.name.starts_with(service);
-            // Two permission-only rows are no Describe or List.
             let expected = match action.name {
-                "panorama:GetWebSocketURL" => false,
+                // No Describe or List; and the audit trail tells who did what from where, which is
+                // not for everybody who may look.
+                "panorama:GetWebSocketURL" | "parapet:SearchAudit" | "parapet:ExportAudit" => false,
                 // A session of the console can do what its caller can do.
                 "parapet:CreateConsoleSession" => true,
                 _ => reads && (named("panorama:") || named("parapet:")),

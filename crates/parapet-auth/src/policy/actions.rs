@@ -136,18 +136,26 @@ pub const ACTIONS: &[Action] = &[
         OLD_TAGS,
     ),
     action("parapet:CreateConsoleSession", Write, &[], &[]),
+    action("parapet:ExportAudit", Read, &[], &[]),
     action(
         "parapet:GetSnapshot",
         Read,
         &["applicationInstance", "package"],
         OLD_TAGS,
     ),
+    action("parapet:SearchAudit", Read, &[], &[]),
     action("parapet:UpdateCamera", Write, &["package"], OLD_TAGS),
     action(
         "parapet:ViewStream",
         Read,
         &["applicationInstance", "package"],
         OLD_TAGS,
+    ),
+    action(
+        "iam:AddClientIDToOpenIDConnectProvider",
+        Write,
+        &["oidc-provider"],
+        &[],
     ),
     action("iam:AddUserToGroup", Write, &["group"], &[]),
     action(
@@ -169,6 +177,7 @@ pub const ACTIONS: &[Action] = &[
         &["iam:PolicyARN"],
     ),
     action("iam:CreateAccessKey", Write, &["user"], &[]),
+    action("iam:CreateAccountAlias", Write, &[], &[]),
     action("iam:CreateGroup", Write, &["group"], &[]),
     action(
         "iam:CreateOpenIDConnectProvider",
@@ -199,6 +208,7 @@ pub const ACTIONS: &[Action] = &[
     action("iam:CreateVirtualMFADevice", Write, &["mfa"], TAGS),
     action("iam:DeactivateMFADevice", Write, &["user"], &[]),
     action("iam:DeleteAccessKey", Write, &["user"], &[]),
+    action("iam:DeleteAccountAlias", Write, &[], &[]),
     action("iam:DeleteGroup", Write, &["group"], &[]),
     action("iam:DeleteGroupPolicy", Permissions, &["group"], &[]),
     action(
@@ -247,13 +257,8 @@ pub const ACTIONS: &[Action] = &[
     ),
     action("iam:EnableMFADevice", Write, &["user"], &[]),
     action("iam:GetAccessKeyLastUsed", Read, &["user"], &[]),
-    action("iam:GetContextKeysForCustomPolicy", Read, &[], &[]),
-    action(
-        "iam:GetContextKeysForPrincipalPolicy",
-        Read,
-        &["group", "role", "user"],
-        &[],
-    ),
+    action("iam:GetAccountAuthorizationDetails", Read, &[], &[]),
+    action("iam:GetAccountSummary", List, &[], &[]),
     action("iam:GetGroup", Read, &["group"], &[]),
     action("iam:GetGroupPolicy", Read, &["group"], &[]),
     action(
@@ -275,6 +280,7 @@ pub const ACTIONS: &[Action] = &[
     action("iam:GetUser", Read, &["user"], &[]),
     action("iam:GetUserPolicy", Read, &["user"], &[]),
     action("iam:ListAccessKeys", List, &["user"], &[]),
+    action("iam:ListAccountAliases", List, &[], &[]),
     action("iam:ListAttachedGroupPolicies", List, &["group"], &[]),
     action("iam:ListAttachedRolePolicies", List, &["role"], &[]),
     action("iam:ListAttachedUserPolicies", List, &["user"], &[]),
@@ -282,9 +288,11 @@ pub const ACTIONS: &[Action] = &[
     action("iam:ListGroupPolicies", List, &["group"], &[]),
     action("iam:ListGroups", List, &[], &[]),
     action("iam:ListGroupsForUser", List, &["user"], &[]),
+    action("iam:ListInstanceProfilesForRole", List, &["role"], &[]),
     action("iam:ListMFADevices", List, &["user"], &[]),
     action("iam:ListOpenIDConnectProviders", List, &[], &[]),
     action("iam:ListPolicies", List, &[], &[]),
+    action("iam:ListPolicyTags", List, &["policy"], &[]),
     action("iam:ListPolicyVersions", List, &["policy"], &[]),
     action("iam:ListRolePolicies", List, &["role"], &[]),
     action("iam:ListRoleTags", List, &["role"], &[]),
@@ -324,6 +332,12 @@ pub const ACTIONS: &[Action] = &[
         &["user"],
         &["iam:PermissionsBoundary"],
     ),
+    action(
+        "iam:RemoveClientIDFromOpenIDConnectProvider",
+        Write,
+        &["oidc-provider"],
+        &[],
+    ),
     action("iam:RemoveUserFromGroup", Write, &["group"], &[]),
     action("iam:SetDefaultPolicyVersion", Permissions, &["policy"], &[]),
     action("iam:SimulateCustomPolicy", Read, &[], &[]),
@@ -333,8 +347,10 @@ pub const ACTIONS: &[Action] = &[
         &["group", "role", "user"],
         &[],
     ),
+    action("iam:TagPolicy", Tagging, &["policy"], TAGS),
     action("iam:TagRole", Tagging, &["role"], TAGS),
     action("iam:TagUser", Tagging, &["user"], TAGS),
+    action("iam:UntagPolicy", Tagging, &["policy"], &["aws:TagKeys"]),
     action("iam:UntagRole", Tagging, &["role"], &["aws:TagKeys"]),
     action("iam:UntagUser", Tagging, &["user"], &["aws:TagKeys"]),
     action("iam:UpdateAccessKey", Write, &["user"], &[]),
@@ -440,6 +456,34 @@ mod tests {
                 assert_eq!(super::super::keys::check(&key), Ok(()), "{key}");
             }
         }
+    }
+
+    #[test]
+    fn the_documented_table_is_this_one() {
+        let page = include_str!("../../../../docs/policies.md");
+        for Action {
+            name,
+            level,
+            resources,
+            keys,
+        } in ACTIONS
+        {
+            let keys: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+            let row = format!(
+                "| `{name}` | {level:?} | {} | {} |\n",
+                resources.join(", "),
+                keys.join(", ")
+            );
+            assert!(page.contains(&row), "docs/policies.md lacks {row}");
+        }
+        assert_eq!(page.matches("\n| `iam:").count(), count("iam:") + 1);
+        assert_eq!(page.matches("\n| `panorama:").count(), count("panorama:"));
+        assert_eq!(page.matches("\n| `parapet:").count(), count("parapet:"));
+    }
+
+    fn count(service: &str) -> usize {
+        let of = |action: &&Action| action.name.starts_with(service);
+        ACTIONS.iter().filter(of).count()
     }
 
     #[test]

@@ -59,8 +59,11 @@ const GLOBAL: &[&str] = &[
 /// Global keys that a tag's name follows.
 const WITH_TAG: &[&str] = &["aws:principaltag/", "aws:requesttag/", "aws:resourcetag/"];
 
-/// Namespaces without keys of their own: what policies ask about these services is in the tags.
-const WITHOUT_KEYS: &[&str] = &["panorama:", "parapet:"];
+/// Our own keys, in lower case.
+const OWN: &[&str] = &["parapet:tlsversion"];
+
+/// Namespaces that have no keys but [`OWN`]: what policies ask about these services is in the tags.
+const WHOLE: &[&str] = &["panorama:", "parapet:"];
 
 /// Refuses what is no condition key.
 pub(super) fn check(name: &str) -> Result<(), String> {
@@ -81,9 +84,12 @@ pub(super) fn check(name: &str) -> Result<(), String> {
     if key.starts_with("aws:") && !GLOBAL.contains(&key.as_str()) {
         return Err(format!("{shown:?} is an unknown condition key"));
     }
-    if let Some(space) = WITHOUT_KEYS.iter().find(|space| key.starts_with(**space)) {
+    if OWN.contains(&key.as_str()) {
+        return Ok(());
+    }
+    if WHOLE.iter().any(|space| key.starts_with(space)) {
         return Err(format!(
-            "{shown:?} is an unknown condition key: {space} has none, use aws:ResourceTag/…"
+            "{shown:?} is an unknown condition key: use aws:ResourceTag/… to tell resources apart"
         ));
     }
     // `accounts.example.com:aud`, `accounts.example.com/path:sub`, `s3:prefix`.
@@ -112,6 +118,7 @@ mod tests {
             "AWS:SOURCEIP",
             "aws:ResourceTag/Cost Center",
             "aws:PrincipalTag/a:b",
+            "parapet:TlsVersion",
             "iam:PassedToService",
             "s3:prefix",
             "login.example.com/realm:aud",
@@ -128,6 +135,7 @@ mod tests {
             "aws:ResourceTag/",
             "aws:ResourceTag",
             "panorama:DeviceId",
+            "parapet:TlsVersions",
             "SourceIp",
             "",
             ":",
