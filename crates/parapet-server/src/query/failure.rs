@@ -71,9 +71,11 @@ impl From<Denied> for Failure {
     }
 }
 
+/// Two clients may well send the same request in the same second, and then the signatures are the
+/// same: SDKs answer this code by signing again a little later, which whoever replays cannot.
 impl From<Replayed> for Failure {
     fn from(replayed: Replayed) -> Self {
-        Self::refused(Code::SignatureDoesNotMatch, replayed.to_string())
+        Self::refused(Code::Throttling, replayed.to_string())
     }
 }
 
