@@ -3,14 +3,12 @@
 //! Only the server fills it, from what it has proven or measured itself; nothing is copied from
 //! request headers (`RustFS` GHSA-6r96-hmgc-726c).
 
-use std::collections::BTreeMap;
-
 /// Condition keys with their values. Names of keys are compared without regard to case, those of
 /// tags inside them (`aws:ResourceTag/Team`) included, as in the original.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
-    /// By name in lower case.
-    values: BTreeMap<String, Vec<String>>,
+    /// By name in lower case, in the order of [`place`]. A decision looks keys up dozens of times.
+    entries: Vec<(String, Vec<String>)>,
 }
 
 impl Context {
@@ -22,14 +20,12 @@ impl Context {
 
     /// Gives a key its one value, in place of what it had.
     pub fn set(&mut self, key: &str, value: impl Into<String>) {
-        self.values
-            .insert(key.to_ascii_lowercase(), vec![value.into()]);
+        *self.values(key.to_ascii_lowercase()) = vec![value.into()];
     }
 
     /// Gives a key its values, in place of what it had. A key with no values counts as missing.
     pub fn set_all<V: Into<String>>(&mut self, key: &str, values: impl IntoIterator<Item = V>) {
-        let values = values.into_iter().map(Into::into).collect();
-        self.values.insert(key.to_ascii_lowercase(), values);
+        *self.values(key.to_ascii_lowercase()) = values.into_iter().map(Into::into).collect();
     }
 
     /// The same as [`set`](Self::set), for building.
@@ -49,9 +45,7 @@ impl Context {
         tags: impl IntoIterator<Item = (K, V)>,
     ) {
         for (key, value) in tags {
-            self.values
-                .entry(format!("{prefix}{}", key.as_ref()).to_ascii_lowercase())
-                .or_default()
+            self.values(format!("{prefix}{}", key.as_ref()).to_ascii_lowercase())
                 .push(value.as_ref().to_owned());
         }
     }
@@ -64,10 +58,9 @@ impl Context {
 
     /// The same for a key that is known to be in lower case.
     pub(super) fn get_lower(&self, key: &str) -> Option<&[String]> {
-        self.values
-            .get(key)
-            .map(Vec::as_slice)
-            .filter(|values| !values.is_empty())
+        let at = self.find(key).ok()?;
+        let (_, values) = self.entries.get(at)?;
+        Some(values.as_slice()).filter(|values| !values.is_empty())
     }
 
     /// The value of a key that has exactly one.
@@ -81,10 +74,33 @@ impl Context {
 
     /// All keys, in lower case, with their values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
-        self.values
+        self.entries
             .iter()
             .map(|(key, values)| (key.as_str(), values.as_slice()))
     }
+
+    /// Where a key is, or where it would be.
+    fn find(&self, key: &str) -> Result<usize, usize> {
+        self.entries
+            .binary_search_by(|(there, _)| place(there).cmp(&place(key)))
+    }
+
+    /// The values of a key, which is there afterwards.
+    fn values(&mut self, key: String) -> &mut Vec<String> {
+        let at = match self.find(&key) {
+            Ok(at) => at,
+            Err(at) => {
+                self.entries.insert(at, (key, Vec::new()));
+                at
+            }
+        };
+        &mut self.entries[at].1
+    }
+}
+
+/// The order of keys: by length first, since most begin alike.
+fn place(key: &str) -> (usize, &str) {
+    (key.len(), key)
 }
 
 #[cfg(test)]

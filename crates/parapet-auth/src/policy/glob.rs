@@ -157,13 +157,12 @@ fn strip_through<'t>(part: &[impl Part], text: &'t str) -> Option<&'t str> {
     if let [only] = part
         && let Bit::Text(wanted) = only.bit()
     {
-        let at = if wanted.len() <= SHORT && !wanted.is_empty() {
-            let places = text.as_bytes().windows(wanted.len());
-            places
-                .into_iter()
-                .position(|place| place == wanted.as_bytes())?
-        } else {
-            text.find(wanted)?
+        let at = match wanted.as_bytes() {
+            [first, ..] if wanted.len() <= SHORT => text
+                .as_bytes()
+                .windows(wanted.len())
+                .position(|place| place[0] == *first && place == wanted.as_bytes())?,
+            _ => text.find(wanted)?,
         };
         return text.get(at + wanted.len()..);
     }
