@@ -6,6 +6,8 @@
     reason = "a test fails by panicking, and says at what"
 )]
 
+mod attacks;
+mod botocore;
 mod properties;
 mod sessions;
 mod wire;
