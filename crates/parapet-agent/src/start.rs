@@ -115,6 +115,11 @@ pub fn run(config: Config) -> Result<(), AgentError> {
         give_away(Path::new("."), config.id_base)
             .map_err(|e| AgentError::because("give the state directory to the agent's user", e))?;
         drop_to(config.id_base)?;
+    } else {
+        // As root this is part of giving root up. The launcher is a program of its own and stays
+        // as it is: it maps users into its namespace.
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+            .map_err(|e| AgentError::because("close the memory to debuggers", e))?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -87,10 +87,12 @@ impl Label<'_> {
 pub struct KeyId([u8; KEY_ID_BYTES]);
 
 impl KeyId {
-    /// As sealed values carry it.
+    /// The first bytes of every value that is sealed under this key.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8; KEY_ID_BYTES] {
-        &self.0
+    pub fn sealed_prefix(&self) -> [u8; 1 + KEY_ID_BYTES] {
+        let mut prefix = [FORMAT; 1 + KEY_ID_BYTES];
+        prefix[1..].copy_from_slice(&self.0);
+        prefix
     }
 
     /// The key that a sealed value names; `None` for the older form and for what is none.
@@ -239,23 +241,28 @@ impl MasterKeys {
         ring
     }
 
-    /// The same ring with another key that seals; all that were there still open.
+    /// The ring that follows: `next` seals with its current key, and every key of either ring opens.
     #[must_use]
-    pub fn succeeded_by(&self, current: MasterKey) -> Self {
-        let id = current.id();
-        let before = std::iter::once(&self.current).chain(&self.older);
-        Self {
-            older: before.filter(|key| key.id() != id).cloned().collect(),
-            current: Arc::new(current),
+    pub fn succeeded_by(&self, next: &Self) -> Self {
+        let mut ring = next.clone();
+        for key in std::iter::once(&self.current).chain(&self.older) {
+            if !ring.ids().any(|id| id == key.id()) {
+                ring.older.push(Arc::clone(key));
+            }
         }
+        ring
     }
 
-    /// The key that seals, alone.
+    /// The same ring without these older keys. The key that seals always stays.
     #[must_use]
-    pub fn without_older(&self) -> Self {
+    pub fn without(&self, gone: &[KeyId]) -> Self {
+        let older = self.older.iter();
         Self {
             current: Arc::clone(&self.current),
-            older: Vec::new(),
+            older: older
+                .filter(|key| !gone.contains(&key.id()))
+                .cloned()
+                .collect(),
         }
     }
 
@@ -420,7 +427,7 @@ mod tests {
         let old = MasterKey::new([7; 32]);
         let sealed = sealed_in_format_1(&old, b"hunter2");
         assert_eq!(old.unwrap(&HERE, &sealed).unwrap().as_slice(), b"hunter2");
-        let ring = MasterKeys::from(old).succeeded_by(MasterKey::new([8; 32]));
+        let ring = MasterKeys::from(old).succeeded_by(&MasterKey::new([8; 32]).into());
         assert_eq!(ring.unwrap(&HERE, &sealed).unwrap().as_slice(), b"hunter2");
         assert!(!ring.is_current(&sealed));
         assert_eq!(KeyId::of_sealed(&sealed), None);
@@ -430,12 +437,12 @@ mod tests {
     fn a_ring_seals_with_its_current_key_and_opens_with_all() {
         let first = MasterKeys::from(MasterKey::new([7; 32]));
         let before = first.wrap(&HERE, b"before", [1; 12]).unwrap();
-        let second = first.succeeded_by(MasterKey::new([8; 32]));
+        let second = first.succeeded_by(&MasterKey::new([8; 32]).into());
         let after = second.wrap(&HERE, b"after", [1; 12]).unwrap();
         assert!(second.is_current(&after) && !second.is_current(&before));
         assert_eq!(second.unwrap(&HERE, &before).unwrap().as_slice(), b"before");
         assert_eq!(second.unwrap(&HERE, &after).unwrap().as_slice(), b"after");
-        let alone = second.without_older();
+        let alone = second.without(&[first.current().id(), second.current().id()]);
         assert_eq!(alone.unwrap(&HERE, &after).unwrap().as_slice(), b"after");
         assert_eq!(
             alone.unwrap(&HERE, &before).err(),
@@ -454,8 +461,8 @@ mod tests {
     #[test]
     fn going_back_to_an_older_key_keeps_each_key_once() {
         let ring = MasterKeys::from(MasterKey::new([7; 32]))
-            .succeeded_by(MasterKey::new([8; 32]))
-            .succeeded_by(MasterKey::new([7; 32]));
+            .succeeded_by(&MasterKey::new([8; 32]).into())
+            .succeeded_by(&MasterKey::new([7; 32]).into());
         let ids = [MasterKey::new([7; 32]).id(), MasterKey::new([8; 32]).id()];
         assert_eq!(ring.ids().collect::<Vec<_>>(), ids);
     }

@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::DeviceId;
 
+/// Header of every answer of the device listener, and of a device's reports: the digest of the
+/// server authorities that the sender trusts (SHA-256 over the DER certificates in the order of
+/// their bytes, 64 hexadecimal digits). An older agent does without.
+pub const AUTHORITIES_HEADER: &str = "parapet-authorities";
+/// Header of an answer to a device whose certificate's authority is being given up: `now`, renew it
+/// at once.
+pub const RENEW_HEADER: &str = "parapet-renew";
+
 /// `config.json` of the archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,4 +55,14 @@ pub struct CertificateResponse {
     pub serial: u64,
     /// End of validity, seconds since the epoch.
     pub not_after: u64,
+}
+
+/// Answer of `GET /v1/device/authorities`: whom the device shall trust as the control plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustedAuthorities {
+    /// [`crate::PROTOCOL_VERSION`] of the writer.
+    pub version: u32,
+    /// One certificate, or two during a roll-over, PEM.
+    pub pem: String,
 }

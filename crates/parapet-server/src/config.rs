@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -13,7 +14,7 @@ use thiserror::Error;
 use crate::audit::AuditSettings;
 use crate::front::limits::{LimitSettings, Rate};
 use crate::front::source::{ForwardingHeader, Network, Proxies};
-use crate::identity::{CertificateFiles, is_inside};
+use crate::identity::{CertificateFiles, KeyCommand, is_inside};
 use crate::sts::OidcSettings;
 
 /// Settings of a control plane.
@@ -36,6 +37,9 @@ pub struct ServerConfig {
     /// Host (IP address or name) under which clients and devices reach this server, when it is not
     /// the address it listens at.
     pub advertise: Option<String>,
+    /// Where the master key comes from; the first place that has one when this is `None`
+    /// (`docs/secrets.md`).
+    pub master_key: Option<MasterKeySource>,
     /// Keep the master key inside `data`. For demonstrations only: a copy of the directory then
     /// holds both the sealed secrets and their key.
     pub master_key_in_data: bool,
@@ -50,6 +54,19 @@ pub struct ServerConfig {
     pub audit: AuditSettings,
     /// Where the keys of identity providers come from.
     pub oidc: OidcSettings,
+}
+
+/// Section `[master_key]`: exactly one of its sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MasterKeySource {
+    /// `file`: made when missing, replaced at a rotation.
+    File(PathBuf),
+    /// `credential`: the name of a credential that systemd hands over.
+    Credential(String),
+    /// `environment`: the name of a variable.
+    Environment(String),
+    /// `command`, with `command_input` and `command_seconds`.
+    Command(KeyCommand),
 }
 
 /// Why settings are refused.
@@ -101,6 +118,7 @@ struct File {
     limits: Option<LimitsSection>,
     audit: Option<AuditSettings>,
     oidc: Option<OidcSection>,
+    master_key: Option<MasterKeySection>,
 }
 
 /// `[oidc]`. Paths are relative to the file's directory.
@@ -141,6 +159,88 @@ struct LimitsSection {
     failures_burst: Option<u32>,
 }
 
+/// `[master_key]` of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MasterKeySection {
+    file: Option<PathBuf>,
+    credential: Option<String>,
+    environment: Option<String>,
+    command: Option<Vec<String>>,
+    command_input: Option<PathBuf>,
+    command_seconds: Option<u64>,
+}
+
+/// Longest a command for the master key may take, seconds.
+const MOST_COMMAND_SECONDS: u64 = 300;
+
+impl MasterKeySection {
+    fn source(self) -> Result<MasterKeySource, ConfigError> {
+        let bad = |name, value: String, rule| Err(ConfigError::Value { name, value, rule });
+        let absolute = |path: &Path| path.is_absolute();
+        let for_command = self.command_input.is_some() || self.command_seconds.is_some();
+        if for_command && self.command.is_none() {
+            let rule = "command_input and command_seconds go with command";
+            return bad("master_key.command", String::new(), rule);
+        }
+        match (self.file, self.credential, self.environment, self.command) {
+            (Some(file), None, None, None) if absolute(&file) => Ok(MasterKeySource::File(file)),
+            (Some(file), None, None, None) => bad(
+                "master_key.file",
+                file.display().to_string(),
+                "write an absolute path outside the data directory",
+            ),
+            (None, Some(name), None, None)
+                if !name.is_empty() && !name.contains('/') && !name.starts_with('.') =>
+            {
+                Ok(MasterKeySource::Credential(name))
+            }
+            (None, Some(name), None, None) => bad(
+                "master_key.credential",
+                name,
+                "write the name of LoadCredential=, which is no path",
+            ),
+            (None, None, Some(name), None) if !name.is_empty() && !name.contains(['=', '\0']) => {
+                Ok(MasterKeySource::Environment(name))
+            }
+            (None, None, Some(name), None) => bad(
+                "master_key.environment",
+                name,
+                "write the name of a variable",
+            ),
+            (None, None, None, Some(command)) => {
+                let mut words = command.into_iter();
+                let program = PathBuf::from(words.next().unwrap_or_default());
+                if !absolute(&program) {
+                    let rule = "write a list: the absolute path of a program, then its arguments; \
+                                there is no shell";
+                    return bad("master_key.command", program.display().to_string(), rule);
+                }
+                if let Some(input) = self.command_input.as_ref().filter(|path| !absolute(path)) {
+                    let value = input.display().to_string();
+                    return bad("master_key.command_input", value, "write an absolute path");
+                }
+                let seconds = self.command_seconds.unwrap_or(10);
+                if !(1..=MOST_COMMAND_SECONDS).contains(&seconds) {
+                    let rule = "write 1 to 300 seconds";
+                    return bad("master_key.command_seconds", seconds.to_string(), rule);
+                }
+                Ok(MasterKeySource::Command(KeyCommand {
+                    program,
+                    arguments: words.collect(),
+                    input: self.command_input,
+                    limit: Duration::from_secs(seconds),
+                }))
+            }
+            _ => bad(
+                "master_key",
+                String::new(),
+                "name exactly one source: file, credential, environment or command",
+            ),
+        }
+    }
+}
+
 impl ServerConfig {
     /// The defaults for a data directory.
     #[must_use]
@@ -156,6 +256,7 @@ impl ServerConfig {
             region: "us-west-2".to_owned(),
             strict_region: false,
             advertise: None,
+            master_key: None,
             master_key_in_data: false,
             certificate: None,
             proxies: Proxies::default(),
@@ -208,6 +309,9 @@ impl ServerConfig {
                 .into_iter()
                 .map(|(issuer, file)| (issuer, near.join(file)))
                 .collect();
+        }
+        if let Some(section) = file.master_key {
+            self.master_key = Some(section.source()?);
         }
         Ok(())
     }
@@ -349,6 +453,35 @@ mod tests {
     }
 
     #[test]
+    fn each_source_of_the_master_key_can_be_named() {
+        let source = |text: &str| read(text).expect(text).master_key;
+        assert_eq!(source("region = \"us-west-2\""), None);
+        assert_eq!(
+            source("[master_key]\nfile = \"/etc/k\""),
+            Some(MasterKeySource::File("/etc/k".into()))
+        );
+        assert_eq!(
+            source("[master_key]\ncredential = \"k\""),
+            Some(MasterKeySource::Credential("k".to_owned()))
+        );
+        assert_eq!(
+            source("[master_key]\nenvironment = \"K\""),
+            Some(MasterKeySource::Environment("K".to_owned()))
+        );
+        let text = "[master_key]\ncommand = [\"/bin/unwrap\", \"--key\", \"a b\"]\n\
+                    command_input = \"/etc/k.wrapped\"\ncommand_seconds = 3";
+        assert_eq!(
+            source(text),
+            Some(MasterKeySource::Command(KeyCommand {
+                program: "/bin/unwrap".into(),
+                arguments: vec!["--key".to_owned(), "a b".to_owned()],
+                input: Some("/etc/k.wrapped".into()),
+                limit: Duration::from_secs(3),
+            }))
+        );
+    }
+
+    #[test]
     fn unknown_keys_and_impossible_values_are_refused() {
         for text in [
             "listn = \"10.0.0.2:443\"",
@@ -361,6 +494,17 @@ mod tests {
             "[limits]\nprincipal_per_minute = 9",
             "[proxies]\ntrusted = [\"10.0.0.1/8\"]",
             "[proxies]\ntrusted = []\nheader = \"x-real-ip\"",
+            "[master_key]",
+            "[master_key]\nfiel = \"/etc/k\"",
+            "[master_key]\nfile = \"k\"",
+            "[master_key]\nfile = \"/etc/k\"\nenvironment = \"K\"",
+            "[master_key]\ncredential = \"../k\"",
+            "[master_key]\nenvironment = \"\"",
+            "[master_key]\ncommand = []",
+            "[master_key]\ncommand = [\"unwrap-key\"]",
+            "[master_key]\ncommand = [\"/bin/unwrap\"]\ncommand_input = \"k\"",
+            "[master_key]\ncommand = [\"/bin/unwrap\"]\ncommand_seconds = 301",
+            "[master_key]\nfile = \"/etc/k\"\ncommand_seconds = 3",
         ] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -8,7 +8,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parapet_auth::{Label, WrapError};
+use parapet_auth::{Label, MasterKey, WrapError};
 use parapet_device::desired::CameraSecret;
 use thiserror::Error;
 
@@ -19,7 +19,9 @@ use crate::console::Sessions;
 use crate::directory::Directory;
 use crate::fleet::{Presence, Wake};
 use crate::gateway::Live;
-use crate::identity::{self, Authorities, Enrollment, IdentityError, KeyRing};
+use crate::identity::rollover;
+use crate::identity::rotation::{self, Rotation};
+use crate::identity::{self, Authorities, Enrollment, IdentityError, KeyRing, KeySource};
 use crate::registry::quotas::Quotas;
 use crate::store::{Scope, Store, StoreError};
 use crate::sts::{Attempts, IssuerKeys, Tokens, TokensError};
@@ -35,10 +37,16 @@ pub struct Context {
     pub audit: Audit,
     /// Contents by their hash.
     pub blobs: Blobs,
-    /// Wraps secrets and page tokens.
-    pub master_key: KeyRing,
     /// Principals, ready to be asked.
     pub directory: Arc<Directory>,
+    /// Wraps secrets.
+    pub master_key: Arc<KeyRing>,
+    /// Where the master key comes from.
+    pub key_source: KeySource,
+    /// Goes over to new master keys.
+    pub rotation: Arc<Rotation>,
+    /// Seals page tokens; a new master key does not touch them.
+    pub page_key: MasterKey,
     /// How much there may be of what.
     pub quotas: Quotas,
     /// Which devices are there.
@@ -46,7 +54,7 @@ pub struct Context {
     /// Wakes held requests of devices.
     pub wake: Wake,
     /// Makes claims for new devices.
-    pub enrollment: Enrollment,
+    pub enrollment: Arc<Enrollment>,
     /// Live pictures on their way from devices to browsers.
     pub live: Arc<Live>,
     /// Seals and opens session tokens.
@@ -59,6 +67,9 @@ pub struct Context {
     pub sessions: Sessions,
     /// URL of the API and the console.
     pub api_url: String,
+    /// The file of the server's authorities for clients; `None` where the API shows the
+    /// operator's certificate, whose authorities are the operator's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Why the parts cannot be had.
@@ -86,6 +97,9 @@ pub enum OpenError {
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
+
+/// Name of the key that seals page tokens.
+const PAGE_TOKENS: &str = "page-tokens";
 
 /// How clients and devices reach the server.
 #[derive(Debug, Clone)]
@@ -120,7 +134,9 @@ impl Context {
         };
         make_private(&config.data).map_err(|source| at(&config.data, source))?;
         let database = config.data.join("parapet.db");
-        let master_key = KeyRing::new(identity::load_master_key(config, database.exists())?);
+        let key_source = KeySource::choose(config).map_err(IdentityError::from)?;
+        let keys = key_source.load(database.exists()).await;
+        let master_key = Arc::new(KeyRing::new(keys.map_err(IdentityError::from)?));
         let store = Store::open(&database)?;
         let contents = config.data.join("blobs");
         let blobs = Blobs::open(contents.clone()).map_err(|source| at(&contents, source))?;
@@ -132,13 +148,20 @@ impl Context {
         let authorities = Authorities::load(&store, &scope, &master_key).await?;
         let tokens = Tokens::load(store.clone(), scope.account.clone(), &master_key).await?;
         Ok(Self {
-            enrollment: Enrollment::new(authorities, scope.clone(), endpoints.device),
             audit: Audit::start(store.clone(), &scope),
             directory: Arc::new(Directory::new(store.clone(), scope.account.clone())),
+            enrollment: Arc::new(Enrollment::new(
+                authorities,
+                scope.clone(),
+                endpoints.device,
+            )),
+            page_key: identity::service_key(&store, &scope, &master_key, PAGE_TOKENS).await?,
             scope,
             store,
             blobs,
             master_key,
+            key_source,
+            rotation: Arc::default(),
             quotas: Quotas::default(),
             presence: Arc::default(),
             wake: Wake::default(),
@@ -148,7 +171,30 @@ impl Context {
             issuer_keys: IssuerKeys::new(config.oidc.clone()),
             sessions: Sessions::default(),
             api_url: endpoints.api,
+            ca_file: (config.certificate.is_none()).then(|| config.data.join("admin/ca.pem")),
         })
+    }
+
+    /// What a change of the master key works on.
+    #[must_use]
+    pub fn rotation_parts(&self) -> rotation::Parts {
+        rotation::Parts {
+            store: self.store.clone(),
+            ring: Arc::clone(&self.master_key),
+            source: self.key_source.clone(),
+        }
+    }
+
+    /// What a roll-over of an authority works on.
+    #[must_use]
+    pub fn rollover_parts(&self) -> rollover::Parts<'_> {
+        rollover::Parts {
+            store: &self.store,
+            scope: &self.scope,
+            master: &self.master_key,
+            enrollment: &self.enrollment,
+            ca_file: self.ca_file.as_deref(),
+        }
     }
 
     /// Seals a value for the place that `label` names.

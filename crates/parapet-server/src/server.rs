@@ -22,8 +22,10 @@ use crate::front::listener::{ConnectionLimits, Door, HandshakeTurns, told};
 use crate::front::tls::{Tls, TlsError};
 use crate::front::{HandshakeLimits, PlaceLimits};
 use crate::gateway::Gateway;
+use crate::identity::rotation;
 use crate::identity::{
-    self, CertificateFault, CertificateFiles, IdentityError, OperatorCertificate, ServerCertificate,
+    self, CertificateFault, CertificateFiles, DeviceVerifier, IdentityError, OperatorCertificate,
+    ServerCertificate,
 };
 use crate::metrics::{self, Metrics};
 use crate::panorama;
@@ -142,11 +144,12 @@ impl Server {
         };
         let (api_certificate, ca_pem) = match &operator {
             Some(operator) => (Arc::clone(operator) as _, operator.files().authorities()?),
-            None => (Arc::clone(&own), authorities.server.pem().to_owned()),
+            None => (Arc::clone(&own), authorities.server.pem()),
         };
         let turns = HandshakeTurns::new();
         let api_door = Door::new(Tls::api(&api_certificate)?, turns.clone(), CLIENTS);
-        let device_tls = Tls::device(&own, authorities)?;
+        let verifier = DeviceVerifier::new(Arc::clone(&context.enrollment));
+        let device_tls = Tls::device(&own, &(Arc::new(verifier) as _))?;
         let device_door = Door::new(device_tls, turns, DEVICES);
         let endpoint = identity::Endpoint {
             url: &context.api_url,
@@ -198,6 +201,13 @@ impl Server {
         if let Some(operator) = operator {
             tasks.spawn(identity::watch_certificate(operator, stopped.clone()));
         }
+        tasks.spawn(rotation::serve(
+            Arc::clone(&context.rotation),
+            context.rotation_parts(),
+            stopped.clone(),
+        ));
+        let resumed = context.rotation.resume(&context.rotation_parts()).await;
+        resumed.map_err(StartError::Resume)?;
         tasks.spawn(renew(context, certificate, stopped));
         tracing::info!(%api_addr, %device_addr, %admin_addr, "the control plane serves");
         Ok(Self {
@@ -297,15 +307,19 @@ fn names(config: &ServerConfig, listening: &[SocketAddr]) -> (Vec<String>, Vec<I
     (names, addresses)
 }
 
-/// Replaces the TLS certificate when a third of its life is left.
+/// Replaces the TLS certificate when a third of its life is left, and at once when another
+/// authority signs.
 async fn renew(
     context: Arc<Context>,
     certificate: Arc<ServerCertificate>,
     mut shutdown: watch::Receiver<bool>,
 ) {
+    let mut changes = context.enrollment.changes();
     loop {
         tokio::select! {
             () = tokio::time::sleep(ServerCertificate::renew_after()) => {}
+            // The context holds the sender: there is always a next change to wait for.
+            _ = changes.changed() => {}
             () = told(&mut shutdown) => return,
         }
         match certificate.renew(&context.enrollment.authorities().server) {

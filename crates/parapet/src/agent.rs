@@ -31,6 +31,7 @@ pub(crate) struct Arguments {
 /// No thread may have been started before: root is given up for the whole process.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     super::log_to_stderr();
+    super::no_core_dumps();
     let config = Config::load(
         &arguments.data,
         arguments.config.as_deref(),

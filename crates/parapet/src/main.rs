@@ -9,6 +9,7 @@ mod audit;
 mod camera;
 mod console;
 mod demo;
+mod key;
 mod server;
 
 use std::process::ExitCode;
@@ -42,6 +43,9 @@ enum Verb {
     /// Look into the audit trail, copy it, and tell whether it is whole
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Keys: the master key that wraps stored secrets
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Run all of it on this machine and show it working
     Demo(demo::Arguments),
 }
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Console(arguments) => console::run(&arguments).map(|()| true),
         Verb::Camera(verb) => camera::run(&verb).map(|()| true),
         Verb::Audit(verb) => audit::run(&verb),
+        Verb::Key(verb) => key::run(&verb).map(|()| true),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     match result {
@@ -63,6 +68,27 @@ fn main() -> ExitCode {
             eprintln!("parapet: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// No core dump of this process and of those it starts: they hold keys and passwords. Says so where
+/// the kernel refuses, and goes on.
+fn no_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "failed to switch core dumps off");
+    }
+}
+
+/// No look into this process's memory and environment by others of the same user.
+fn close_memory() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "failed to close the process's memory to debuggers");
     }
 }
 

@@ -4,12 +4,14 @@
 //! Every request has a time limit and every answer a size; nothing is tried again here.
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use parapet_device::desired::CameraSecret;
-use parapet_device::enroll::{CertificateRequest, CertificateResponse};
+use parapet_device::enroll::{
+    AUTHORITIES_HEADER, CertificateRequest, CertificateResponse, RENEW_HEADER, TrustedAuthorities,
+};
 use parapet_device::{BlobDigest, DeviceId, Generation, Reported, SecretId};
 use reqwest::{Response, StatusCode};
 use rustls::client::Resumption;
@@ -103,6 +105,16 @@ pub(crate) struct ControlPlane {
     region: String,
     /// Replaced when the certificate is: a connection with the old one is of no use then.
     link: RwLock<Arc<Link>>,
+    told: Mutex<Told>,
+}
+
+/// What the control plane's last answer said beside its body.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    /// Digest of the authorities that the device shall trust.
+    authorities: Option<String>,
+    /// Whether the certificate shall be renewed at once.
+    renew: bool,
 }
 
 impl ControlPlane {
@@ -112,6 +124,7 @@ impl ControlPlane {
             endpoint: identity.config.endpoint.trim_end_matches('/').to_owned(),
             region: identity.config.region.clone(),
             link: RwLock::new(Arc::new(Link::new(identity)?)),
+            told: Mutex::default(),
         })
     }
 
@@ -153,6 +166,7 @@ impl ControlPlane {
             .send()
             .await
             .map_err(|source| ClientError::Request { what, source })?;
+        self.note(&response);
         match response.status() {
             StatusCode::OK => Ok(Answer::Document(
                 body(what, response, LARGEST_DOCUMENT).await?,
@@ -168,16 +182,18 @@ impl ControlPlane {
     pub(crate) async fn report(&self, reported: &Reported) -> Result<(), ClientError> {
         let what = "put the report";
         let url = format!("{}/v1/device/reported", self.endpoint);
-        let request = self
-            .link()
+        let link = self.link();
+        let request = link
             .http
             .put(url)
+            .header(AUTHORITIES_HEADER, link.identity.authorities_digest())
             .json(reported)
             .timeout(REQUEST_LIMIT);
         let response = request
             .send()
             .await
             .map_err(|source| ClientError::Request { what, source })?;
+        self.note(&response);
         match response.status() {
             StatusCode::CONFLICT => Ok(()),
             status if status.is_success() => Ok(()),
@@ -221,17 +237,79 @@ impl ControlPlane {
         Ok(Box::new(StreamReader::new(Box::pin(stream))))
     }
 
-    /// Renews the certificate when it is due; says whether it was.
+    /// Reads what an answer says of authorities and certificates.
+    fn note(&self, response: &Response) {
+        let text = |name| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let told = Told {
+            authorities: text(AUTHORITIES_HEADER),
+            renew: text(RENEW_HEADER).as_deref() == Some("now"),
+        };
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
+    fn told(&self) -> Told {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.clone()
+    }
+
+    fn use_link(&self, link: Link) {
+        *self.link.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(link);
+    }
+
+    /// Learns of other authorities when the control plane has named them; says whether it did.
+    ///
+    /// They are kept after a request under them alone was answered: a list that would lock this
+    /// device out is not taken.
+    pub(crate) async fn learn_authorities(&self) -> Result<bool, ClientError> {
+        let link = self.link();
+        let known = link.identity.authorities_digest();
+        if self.told().authorities.is_none_or(|told| told == known) {
+            return Ok(false);
+        }
+        let fetched = self.authorities(&link).await?;
+        let identity = link.identity.trusting(&fetched.pem)?;
+        let next = Link::new(identity)?;
+        self.authorities(&next).await?;
+        next.identity.keep_authorities(&fetched.pem)?;
+        self.use_link(next);
+        Ok(true)
+    }
+
+    async fn authorities(&self, link: &Link) -> Result<TrustedAuthorities, ClientError> {
+        let what = "get the authorities";
+        let url = format!("{}/v1/device/authorities", self.endpoint);
+        let request = link.http.get(url).timeout(REQUEST_LIMIT);
+        let bytes = body(what, accepted(what, request).await?, LARGEST_ANSWER).await?;
+        serde_json::from_slice(&bytes).map_err(|source| ClientError::Parse { what, source })
+    }
+
+    /// Renews the certificate when it is due, or when the control plane asks for it; says whether
+    /// it did.
     pub(crate) async fn renew_if_due(&self, now: i64) -> Result<bool, ClientError> {
         let link = self.link();
-        if now < link.identity.validity()?.renewal_at() {
+        if !self.told().renew && now < link.identity.validity()?.renewal_at() {
             return Ok(false);
         }
         let url = format!("{}/v1/device/certificate", self.endpoint);
         let csr = link.identity.request()?;
-        let response = certificate(&link.http, &url, csr).await?;
-        let renewed = Arc::new(Link::new(link.identity.renewed(&response.certificate)?)?);
-        *self.link.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        let response = match certificate(&link.http, &url, csr).await {
+            Ok(response) => response,
+            Err(error) => {
+                if let ClientError::Refused { status, .. } = &error
+                    && *status == StatusCode::BAD_REQUEST
+                {
+                    // The next attempt has another key.
+                    link.identity.discard_request()?;
+                }
+                return Err(error);
+            }
+        };
+        self.use_link(Link::new(link.identity.renewed(&response.certificate)?)?);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.renew = false;
         Ok(true)
     }
 }

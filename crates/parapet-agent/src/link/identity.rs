@@ -2,13 +2,16 @@
 //!
 //! Owns `device/key.pem` (mode 0600, made here, never leaving), `device/certificate.pem`,
 //! `device/ca.pem` and `device/config.json`. The certificate is written last: without it there is
-//! no identity, whatever else is there.
+//! no identity, whatever else is there. A renewal makes a new key, `device/key.next.pem`, which
+//! takes the other's place once the certificate is its own: killed anywhere, the device has a key
+//! that fits its certificate.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest;
 use parapet_device::enroll::EnrollConfig;
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
@@ -16,6 +19,11 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::durable;
+
+/// The key of a certificate that was asked for.
+const NEXT_KEY: &str = "key.next.pem";
+/// Authorities of the control plane: one, two during a roll-over, and some room.
+const MOST_AUTHORITIES: usize = 4;
 
 /// Why the identity cannot be used.
 #[derive(Debug, Error)]
@@ -72,6 +80,7 @@ impl Identity {
         let certificate = certificates(&bytes)
             .and_then(|certificates| certificates.into_iter().next())
             .ok_or(IdentityError::Damaged(path))?;
+        promote_key(directory, &certificate)?;
         let (path, bytes) = need("key.pem")?;
         let bytes = Zeroizing::new(bytes);
         let text = std::str::from_utf8(&bytes).map_err(|_| IdentityError::Damaged(path.clone()))?;
@@ -108,9 +117,23 @@ impl Identity {
         })
     }
 
-    /// A certificate request for the same key, so that a renewal replaces one file.
+    /// A certificate request for the next key. It is made once: after a lost answer the same is
+    /// asked for again.
     pub(crate) fn request(&self) -> Result<String, IdentityError> {
-        request(&KeyPair::from_pem(&self.key_pem)?)
+        if let Some(bytes) = read(&self.directory.join(NEXT_KEY))? {
+            let bytes = Zeroizing::new(bytes);
+            let pem = std::str::from_utf8(&bytes).ok();
+            if let Some(key) = pem.and_then(|pem| KeyPair::from_pem(pem).ok()) {
+                return request(&key);
+            }
+        }
+        make_key(&self.directory, NEXT_KEY)
+    }
+
+    /// Gives the next key up: the control plane does not take it.
+    pub(crate) fn discard_request(&self) -> Result<(), IdentityError> {
+        let path = self.directory.join(NEXT_KEY);
+        durable::remove(&path).map_err(|error| IdentityError::File(path, error))
     }
 
     /// Takes a renewed certificate.
@@ -122,13 +145,66 @@ impl Identity {
         write(&path, certificate.as_bytes(), 0o644)?;
         Self::read(&self.directory)?.ok_or(IdentityError::Missing(path))
     }
+
+    /// What tells these authorities from others, as the control plane computes it
+    /// ([`parapet_device::enroll::AUTHORITIES_HEADER`]).
+    pub(crate) fn authorities_digest(&self) -> String {
+        let mut all: Vec<&[u8]> = self.authorities.iter().map(AsRef::as_ref).collect();
+        all.sort_unstable();
+        hex::encode(digest::digest(&digest::SHA256, &all.concat()))
+    }
+
+    /// The same identity with other authorities; on disk nothing has changed yet.
+    pub(crate) fn trusting(&self, pem: &str) -> Result<Self, IdentityError> {
+        let path = self.directory.join("ca.pem");
+        let authorities = certificates(pem.as_bytes())
+            .filter(|all| all.len() <= MOST_AUTHORITIES)
+            .ok_or(IdentityError::Damaged(path))?;
+        Ok(Self {
+            directory: self.directory.clone(),
+            config: self.config.clone(),
+            authorities,
+            key_pem: self.key_pem.clone(),
+            certificate: self.certificate.clone(),
+        })
+    }
+
+    /// Keeps the authorities for the next start.
+    pub(crate) fn keep_authorities(&self, pem: &str) -> Result<(), IdentityError> {
+        write(&self.directory.join("ca.pem"), pem.as_bytes(), 0o644)
+    }
+}
+
+/// Puts the next key in its place when the certificate is its own.
+fn promote_key(directory: &Path, certificate: &CertificateDer<'_>) -> Result<(), IdentityError> {
+    let path = directory.join(NEXT_KEY);
+    let Some(bytes) = read(&path)? else {
+        return Ok(());
+    };
+    let bytes = Zeroizing::new(bytes);
+    let key = std::str::from_utf8(&bytes)
+        .ok()
+        .and_then(|pem| KeyPair::from_pem(pem).ok());
+    let fits = key.is_some_and(|key| {
+        X509Certificate::from_der(certificate)
+            .is_ok_and(|(_, parsed)| parsed.public_key().raw == key.subject_public_key_info())
+    });
+    if fits {
+        write(&directory.join("key.pem"), &bytes, 0o600)?;
+        durable::remove(&path).map_err(|error| IdentityError::File(path, error))?;
+    }
+    Ok(())
 }
 
 /// Makes a key and the request that goes with it; the key is durable before anybody hears of it.
 pub(crate) fn new_key(directory: &Path) -> Result<String, IdentityError> {
+    make_key(directory, "key.pem")
+}
+
+fn make_key(directory: &Path, name: &str) -> Result<String, IdentityError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let pem = Zeroizing::new(key.serialize_pem());
-    write(&directory.join("key.pem"), pem.as_bytes(), 0o600)?;
+    write(&directory.join(name), pem.as_bytes(), 0o600)?;
     request(&key)
 }
 
@@ -203,5 +279,72 @@ mod tests {
             Identity::read(dir.path()).unwrap().is_none(),
             "no identity without certificate"
         );
+    }
+
+    /// A device with a certificate, and the authority that signs.
+    fn enrolled(dir: &Path) -> rcgen::CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca = rcgen::CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let config = EnrollConfig {
+            version: 1,
+            device: "device-a".parse().unwrap(),
+            name: "n".to_owned(),
+            arn: "a".to_owned(),
+            account: "123456789012".to_owned(),
+            region: "eu-central-1".to_owned(),
+            endpoint: "https://127.0.0.1:1".to_owned(),
+        };
+        let request = new_key(dir).unwrap();
+        write_new(dir, &config, ca.pem().as_bytes(), &signed(&ca, &request)).unwrap();
+        ca
+    }
+
+    fn signed(ca: &rcgen::CertifiedIssuer<'static, KeyPair>, request: &str) -> String {
+        let request = rcgen::CertificateSigningRequestParams::from_pem(request).unwrap();
+        request.signed_by(ca).unwrap().pem()
+    }
+
+    fn key_of(dir: &Path) -> Vec<u8> {
+        std::fs::read(dir.join("key.pem")).unwrap()
+    }
+
+    #[test]
+    fn a_renewal_has_a_new_key_and_the_same_one_after_a_lost_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = enrolled(dir.path());
+        let identity = Identity::read(dir.path()).unwrap().unwrap();
+        let before = key_of(dir.path());
+        identity.request().unwrap();
+        let lost = std::fs::read(dir.path().join(NEXT_KEY)).unwrap();
+        let request = identity.request().unwrap();
+        assert_eq!(std::fs::read(dir.path().join(NEXT_KEY)).unwrap(), lost);
+        assert_eq!(
+            key_of(dir.path()),
+            before,
+            "not before the certificate is there"
+        );
+        let renewed = identity.renewed(&signed(&ca, &request)).unwrap();
+        assert_eq!(key_of(dir.path()), lost);
+        assert!(!dir.path().join(NEXT_KEY).exists());
+        assert_ne!(renewed.certificate, identity.certificate);
+    }
+
+    #[test]
+    fn a_device_that_is_killed_during_a_renewal_has_a_key_that_fits() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = enrolled(dir.path());
+        let identity = Identity::read(dir.path()).unwrap().unwrap();
+        let before = key_of(dir.path());
+        let request = identity.request().unwrap();
+        // Killed before the certificate is written: the old key stays.
+        Identity::read(dir.path()).unwrap().unwrap();
+        assert_eq!(key_of(dir.path()), before);
+        // Killed right after: the next start takes the new key.
+        let certificate = signed(&ca, &request);
+        std::fs::write(dir.path().join("certificate.pem"), certificate).unwrap();
+        Identity::read(dir.path()).unwrap().unwrap();
+        assert_ne!(key_of(dir.path()), before);
+        assert!(!dir.path().join(NEXT_KEY).exists());
     }
 }

@@ -110,6 +110,14 @@ async fn report(server: &ControlPlane, reporter: &Reporter) {
 }
 
 async fn renew(server: &ControlPlane) {
+    match server.learn_authorities().await {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("the device trusts other authorities of the control plane"),
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "other authorities of the control plane are learned later"
+        ),
+    }
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -136,6 +136,8 @@ pub const ACTIONS: &[Action] = &[
         OLD_TAGS,
     ),
     action("parapet:CreateConsoleSession", Write, &[], &[]),
+    action("parapet:DescribeAuthorities", Read, &[], &[]),
+    action("parapet:DescribeMasterKey", Read, &[], &[]),
     action("parapet:ExportAudit", Read, &[], &[]),
     action(
         "parapet:GetSnapshot",
@@ -143,6 +145,8 @@ pub const ACTIONS: &[Action] = &[
         &["applicationInstance", "package"],
         OLD_TAGS,
     ),
+    action("parapet:RollAuthority", Write, &[], &[]),
+    action("parapet:RotateMasterKey", Write, &[], &[]),
     action("parapet:SearchAudit", Read, &[], &[]),
     action("parapet:UpdateCamera", Write, &["package"], OLD_TAGS),
     action(

@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs, aws_lc_rs::cipher_suite};
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig, WebPkiClientVerifier,
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig,
+    danger::ClientCertVerifier,
 };
-use rustls::{NamedGroup, RootCertStore, SupportedCipherSuite, version};
+use rustls::{NamedGroup, SupportedCipherSuite, version};
 use thiserror::Error;
-
-use crate::identity::Authorities;
 
 /// What is offered, best first: the six of Mozilla's intermediate profile and their TLS 1.3
 /// counterparts. A client's own order counts among them: all are good, and only it knows whether
@@ -44,9 +43,6 @@ pub enum TlsError {
     /// rustls refuses the settings.
     #[error("set up TLS")]
     Rustls(#[from] rustls::Error),
-    /// No verifier of client certificates.
-    #[error("set up the verification of device certificates")]
-    Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
 /// The TLS of one listener.
@@ -81,22 +77,12 @@ impl Tls {
     /// a resumed session would not look at the certificate's end again.
     pub fn device(
         certificate: &Arc<dyn ResolvesServerCert>,
-        authorities: &Authorities,
+        verifier: &Arc<dyn ClientCertVerifier>,
     ) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        roots.add(authorities.claim.der().clone())?;
-        roots.add(authorities.device.der().clone())?;
-        let roots = Arc::new(roots);
         let config = |provider| {
-            let provider = Arc::new(provider);
-            let verifier = WebPkiClientVerifier::builder_with_provider(
-                Arc::clone(&roots),
-                Arc::clone(&provider),
-            )
-            .build()?;
-            let mut config = ServerConfig::builder_with_provider(provider)
+            let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
                 .with_protocol_versions(&[&version::TLS13])?
-                .with_client_cert_verifier(verifier)
+                .with_client_cert_verifier(Arc::clone(verifier))
                 .with_cert_resolver(Arc::clone(certificate));
             config.send_tls13_tickets = 0;
             Ok::<_, TlsError>(finish(config))

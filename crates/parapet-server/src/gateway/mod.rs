@@ -11,6 +11,7 @@ mod desired;
 mod live;
 mod peer;
 mod session;
+mod trust;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use crate::store::{self, Micros, StoreError};
 
 pub use live::{Live, Picture, Watch};
 pub use peer::DEVICE_URN;
-use peer::{Identity, Issuers};
+use peer::Identity;
 
 /// Largest report: 256 instances with their nodes and reasons.
 const REPORT_BYTES: usize = 1024 * 1024;
@@ -45,7 +46,7 @@ const REQUEST_BYTES: usize = 16 * 1024;
 /// What answers requests on the device listener.
 pub struct Gateway {
     context: Arc<Context>,
-    issuers: Issuers,
+    trust: trust::Trust,
     metrics: Arc<Metrics>,
 }
 
@@ -82,10 +83,9 @@ impl Gateway {
     /// Over the server's parts.
     #[must_use]
     pub fn new(context: Arc<Context>, metrics: Arc<Metrics>) -> Self {
-        let issuers = Issuers::of(context.enrollment.authorities());
         Self {
             context,
-            issuers,
+            trust: trust::Trust::default(),
             metrics,
         }
     }
@@ -98,22 +98,23 @@ impl Gateway {
     ) -> Result<Response<ResponseBody>, Infallible> {
         self.metrics.device_asked();
         let path = request.uri().path().to_owned();
-        let answer = match self.route(peer, request).await {
+        let identity = peer.certificate.as_ref().and_then(|certificate| {
+            peer::identify(&self.context.enrollment.authorities(), certificate)
+        });
+        let renew = matches!(identity, Some(Identity::Device { renew: true, .. }));
+        let mut answer = match self.route(identity, request).await {
             Ok(answer) => answer,
             Err(refusal) => {
                 refusal.log(&path);
                 refusal.response()
             }
         };
+        trust::tell(&self.context, renew, answer.headers_mut());
         Ok(answer)
     }
 
-    async fn route(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
-        let identity = peer
-            .certificate
-            .as_ref()
-            .and_then(|certificate| self.issuers.identify(certificate))
-            .ok_or(Refusal::Nobody)?;
+    async fn route(&self, identity: Option<Identity>, request: Request<Incoming>) -> Answer {
+        let identity = identity.ok_or(Refusal::Nobody)?;
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let (device, serial) = match identity {
@@ -123,16 +124,19 @@ impl Gateway {
                 }
                 return Err(Refusal::Certificate);
             }
-            Identity::Device { device, serial } => (device, serial),
+            Identity::Device { device, serial, .. } => (device, serial),
         };
         let key = DeviceKey {
             scope: self.context.scope.clone(),
             device,
         };
-        self.admit(&key, serial).await?;
+        self.admit(&key, serial.clone()).await?;
         let _open = self.context.presence.open(&key);
         match (&method, path.as_str()) {
-            (&Method::POST, "/v1/device/certificate") => self.renew(key.device, request).await,
+            (&Method::POST, "/v1/device/certificate") => {
+                self.renew(key.device, serial, request).await
+            }
+            (&Method::GET, "/v1/device/authorities") => respond(&trust::authorities(&self.context)),
             (&Method::GET, "/v1/device/desired") => {
                 desired::get(
                     &self.context,
@@ -141,7 +145,12 @@ impl Gateway {
                 )
                 .await
             }
-            (&Method::PUT, "/v1/device/reported") => self.reported(&key, request).await,
+            (&Method::PUT, "/v1/device/reported") => {
+                self.trust
+                    .note(&self.context, &key, request.headers())
+                    .await?;
+                self.reported(&key, request).await
+            }
             (&Method::GET, "/v1/device/live") => session::open(&self.context, key, request),
             (&Method::GET, path) => {
                 if let Some(id) = path.strip_prefix("/v1/device/secrets/") {
@@ -186,11 +195,11 @@ impl Gateway {
         respond(&response)
     }
 
-    async fn renew(&self, device: String, request: Request<Incoming>) -> Answer {
+    async fn renew(&self, device: String, shown: String, request: Request<Incoming>) -> Answer {
         let request: CertificateRequest = json(request, REQUEST_BYTES).await?;
         let (store, enrollment) = (&self.context.store, &self.context.enrollment);
         let response = enrollment
-            .renew(store, device.clone(), &request.csr)
+            .renew(store, device.clone(), shown, &request.csr)
             .await?;
         tracing::info!(
             device,

@@ -166,6 +166,11 @@ pub async fn write_files(
     Ok(())
 }
 
+/// Writes `DATA/admin/ca.pem`: the server's authorities that clients trust.
+pub(super) fn write_ca(file: &Path, pem: &str) -> Result<(), IdentityError> {
+    replace(file, pem)
+}
+
 /// Where an access key's secret is stored.
 pub(crate) fn key_label<'a>(account: &'a str, id: &'a str) -> Label<'a> {
     Label {

@@ -2,9 +2,12 @@
 //!
 //! Apart, so that a claim is never taken for a device nor a device for the server. All keys are
 //! P-256. A leaf's validity, uses and names are always set here: a request's own wishes are never
-//! copied.
+//! copied. While one authority follows another both are trusted and one signs: [`Succession`];
+//! the steps are in [`super::rollover`].
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -14,33 +17,99 @@ use rcgen::{
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
 };
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::{IdentityError, KeyRing};
 use crate::random;
-use crate::store::{self, Micros, Scope, Store};
+use crate::store::authorities::{self, State};
+use crate::store::{Micros, Scope, Store};
 
 /// Life of an authority: ten years.
 const AUTHORITY_LIFE: Duration = Duration::from_hours(3650 * 24);
 /// A leaf is valid from this long before it was made, for clocks that are slow.
 const BEFORE: Duration = Duration::from_mins(5);
 
-/// All three.
-pub struct Authorities {
-    /// Signs this server's TLS certificate; clients trust its certificate, `ca.pem`.
-    pub server: Authority,
-    /// Signs claims: one use, five minutes.
-    pub claim: Authority,
-    /// Signs device certificates.
-    pub device: Authority,
+/// What an authority signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// This server's TLS certificate; clients and devices trust it, `ca.pem`.
+    Server,
+    /// Claims: one use, five minutes.
+    Claim,
+    /// Device certificates.
+    Device,
 }
 
-/// One authority, ready to sign.
+impl Kind {
+    /// As it is stored and written in requests.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Claim => "claim",
+            Self::Device => "device",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Server, Self::Claim, Self::Device]
+            .into_iter()
+            .find(|kind| kind.text() == text)
+    }
+}
+
+/// All three.
+pub struct Authorities {
+    /// Sign this server's TLS certificate.
+    pub server: Succession,
+    /// Sign claims.
+    pub claim: Succession,
+    /// Sign device certificates.
+    pub device: Succession,
+    /// Verifies certificates of claims and devices.
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorities")
+            .field("server", &self.server)
+            .field("claim", &self.claim)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The authorities of one kind that are trusted now, one of which signs.
+#[derive(Debug)]
+pub struct Succession {
+    signing: Authority,
+    /// Follows: trusted, signs nothing yet.
+    next: Option<Authority>,
+    /// Went before: trusted until its leaves are gone.
+    previous: Option<Authority>,
+}
+
+/// One authority, ready to sign. Its `Debug` shows the name only.
 pub struct Authority {
+    id: String,
     certificate_pem: String,
     certificate: CertificateDer<'static>,
+    subject: Vec<u8>,
     issuer: Issuer<'static, KeyPair>,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Authority").field(&self.id).finish()
+    }
 }
 
 /// What a leaf is for.
@@ -78,62 +147,204 @@ impl Authorities {
         scope: &Scope,
         master: &KeyRing,
     ) -> Result<Self, IdentityError> {
+        let server = Succession::load(store, scope, master, Kind::Server).await?;
+        let claim = Succession::load(store, scope, master, Kind::Claim).await?;
+        let device = Succession::load(store, scope, master, Kind::Device).await?;
+        let mut roots = RootCertStore::empty();
+        for authority in claim.trusted().chain(device.trusted()) {
+            roots.add(authority.certificate.clone())?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
         Ok(Self {
-            server: Authority::load(store, scope, master, "server").await?,
-            claim: Authority::load(store, scope, master, "claim").await?,
-            device: Authority::load(store, scope, master, "device").await?,
+            server,
+            claim,
+            device,
+            verifier,
         })
+    }
+
+    /// Those of a kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> &Succession {
+        match kind {
+            Kind::Server => &self.server,
+            Kind::Claim => &self.claim,
+            Kind::Device => &self.device,
+        }
+    }
+
+    /// Verifies certificates of claims and devices against all that are trusted for them.
+    pub(crate) fn verifier(&self) -> &Arc<dyn ClientCertVerifier> {
+        &self.verifier
     }
 }
 
-impl Authority {
+impl Succession {
     async fn load(
         store: &Store,
         scope: &Scope,
         master: &KeyRing,
-        kind: &'static str,
+        kind: Kind,
     ) -> Result<Self, IdentityError> {
-        let label = Label {
-            table: "authorities",
-            account: &scope.account,
-            id: kind,
-            column: "wrapped",
-            version: 1,
-        };
         let at = scope.clone();
         let stored = store
-            .read(move |connection| store::authorities::get(connection, &at, kind))
+            .read(move |connection| authorities::of_kind(connection, &at, kind.text()))
             .await?;
-        if let Some(stored) = stored {
-            let key = master.unwrap(&label, &stored.wrapped)?;
-            let key = KeyPair::try_from(key.as_slice())?;
-            return Self::from_parts(stored.certificate_pem, key);
+        let (mut signing, mut next, mut previous) = (None, None, None);
+        for record in stored {
+            let place = match record.state {
+                State::Signing => &mut signing,
+                State::Next => &mut next,
+                State::Previous => &mut previous,
+            };
+            *place = Some(Authority::open(scope, master, record)?);
         }
+        let signing = match signing {
+            Some(signing) => signing,
+            None => Authority::make(store, scope, master, kind, State::Signing).await?,
+        };
+        Ok(Self {
+            signing,
+            next,
+            previous,
+        })
+    }
+
+    /// The one that signs.
+    #[must_use]
+    pub fn signing(&self) -> &Authority {
+        &self.signing
+    }
+
+    /// The one that will sign.
+    #[must_use]
+    pub fn next(&self) -> Option<&Authority> {
+        self.next.as_ref()
+    }
+
+    /// The one that signed before.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Authority> {
+        self.previous.as_ref()
+    }
+
+    /// All that are trusted, the one that signs first.
+    pub fn trusted(&self) -> impl Iterator<Item = &Authority> {
+        std::iter::once(&self.signing)
+            .chain(&self.next)
+            .chain(&self.previous)
+    }
+
+    /// The certificates of all that are trusted, PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.trusted().map(Authority::pem).collect()
+    }
+
+    /// What tells this set from another: SHA-256 over its certificates (DER, in the order of
+    /// their bytes), hexadecimal. Devices compute the same (`docs/device-protocol.md`).
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut all: Vec<&[u8]> = self.trusted().map(|one| one.certificate.as_ref()).collect();
+        all.sort_unstable();
+        hex::encode(digest::digest(&digest::SHA256, &all.concat()))
+    }
+
+    /// The trusted authority with this subject (DER).
+    pub(crate) fn with_subject(&self, subject: &[u8]) -> Option<&Authority> {
+        self.trusted()
+            .find(|authority| !subject.is_empty() && authority.subject == subject)
+    }
+
+    /// Signs a leaf for a public key.
+    pub fn issue(
+        &self,
+        leaf: &Leaf<'_>,
+        key: &impl PublicKeyData,
+        life: Duration,
+    ) -> Result<IssuedLeaf, IdentityError> {
+        self.signing.issue(leaf, key, life)
+    }
+}
+
+impl Authority {
+    fn label<'a>(scope: &'a Scope, id: &'a str) -> Label<'a> {
+        Label {
+            table: "authorities",
+            account: &scope.account,
+            id,
+            column: "wrapped",
+            version: 1,
+        }
+    }
+
+    fn open(
+        scope: &Scope,
+        master: &KeyRing,
+        record: authorities::Authority,
+    ) -> Result<Self, IdentityError> {
+        let key = master.unwrap(&Self::label(scope, &record.id), &record.wrapped)?;
+        let key = KeyPair::try_from(key.as_slice())?;
+        Self::from_parts(record.id, record.certificate_pem, key)
+    }
+
+    /// Makes an authority and stores it in this state.
+    pub(super) async fn make(
+        store: &Store,
+        scope: &Scope,
+        master: &KeyRing,
+        kind: Kind,
+        state: State,
+    ) -> Result<Self, IdentityError> {
+        // A word of its own in the name: two servers on one machine, and two authorities of one
+        // server, are told apart in trust stores.
+        let own = random::hex::<4>().map_err(IdentityError::Random)?;
+        let id = format!("{}-{own}", kind.text());
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let certificate_pem = certificate_of(kind)?.self_signed(&key)?.pem();
+        let name = format!("Parapet {} CA {own}", kind.text());
+        let certificate_pem = certificate_of(name).self_signed(&key)?.pem();
         let plain = Zeroizing::new(key.serialize_der());
         let nonce = random::bytes().map_err(IdentityError::Random)?;
-        let record = store::authorities::Authority {
+        let record = authorities::Authority {
+            wrapped: master.wrap(&Self::label(scope, &id), &plain, nonce)?,
+            id: id.clone(),
+            state,
             certificate_pem: certificate_pem.clone(),
-            wrapped: master.wrap(&label, &plain, nonce)?,
         };
         let at = scope.clone();
         store
-            .write(move |tx| store::authorities::insert(tx, &at, kind, &record, Micros::now()))
+            .write(move |tx| authorities::insert(tx, &at, kind.text(), &record, Micros::now()))
             .await?;
-        Self::from_parts(certificate_pem, key)
+        Self::from_parts(id, certificate_pem, key)
     }
 
-    fn from_parts(certificate_pem: String, key: KeyPair) -> Result<Self, IdentityError> {
+    fn from_parts(
+        id: String,
+        certificate_pem: String,
+        key: KeyPair,
+    ) -> Result<Self, IdentityError> {
         use rustls_pki_types::pem::PemObject as _;
-        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
-            .map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
+        let damaged = || rcgen::Error::CouldNotParseCertificate;
+        let certificate =
+            CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| damaged())?;
+        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| damaged())?;
+        let subject = parsed.subject().as_raw().to_vec();
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
         Ok(Self {
+            id,
             certificate_pem,
             certificate,
+            subject,
             issuer,
         })
+    }
+
+    /// Its name, and that of its row.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// The certificate that others trust.
@@ -215,12 +426,10 @@ pub(crate) fn key_digest(key: &impl PublicKeyData) -> String {
     ))
 }
 
-fn certificate_of(kind: &str) -> Result<CertificateParams, IdentityError> {
+fn certificate_of(common_name: String) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut name = DistinguishedName::new();
-    // A word of its own in the name: two servers on one machine are told apart in trust stores.
-    let own = random::hex::<4>().map_err(IdentityError::Random)?;
-    name.push(DnType::CommonName, format!("Parapet {kind} CA {own}"));
+    name.push(DnType::CommonName, common_name);
     params.distinguished_name = name;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -228,7 +437,7 @@ fn certificate_of(kind: &str) -> Result<CertificateParams, IdentityError> {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + since_epoch(now) - BEFORE;
     params.not_after = epoch + since_epoch(now.after(AUTHORITY_LIFE));
-    Ok(params)
+    params
 }
 
 /// Certificates know whole seconds.

@@ -6,11 +6,13 @@
 //! (`docs/device-protocol.md`).
 
 use std::io::{Cursor, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parapet_device::enroll::{CertificateResponse, EnrollConfig};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use thiserror::Error;
+use tokio::sync::watch;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -73,7 +75,7 @@ pub enum EnrollError {
 
 /// Makes claims and device certificates.
 pub struct Enrollment {
-    authorities: Authorities,
+    authorities: watch::Sender<Arc<Authorities>>,
     scope: Scope,
     endpoint: String,
 }
@@ -83,23 +85,35 @@ impl Enrollment {
     #[must_use]
     pub fn new(authorities: Authorities, scope: Scope, endpoint: String) -> Self {
         Self {
-            authorities,
+            authorities: watch::Sender::new(Arc::new(authorities)),
             scope,
             endpoint,
         }
     }
 
-    /// The authorities, for the listeners' trust stores.
+    /// The authorities of this moment.
     #[must_use]
-    pub fn authorities(&self) -> &Authorities {
-        &self.authorities
+    pub fn authorities(&self) -> Arc<Authorities> {
+        Arc::clone(&self.authorities.borrow())
+    }
+
+    /// Tells of other authorities.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<Authorities>> {
+        self.authorities.subscribe()
+    }
+
+    /// Goes on with these, at the next handshake and the next signature.
+    pub(super) fn replace(&self, authorities: Authorities) {
+        self.authorities.send_replace(Arc::new(authorities));
     }
 
     /// A claim for a device that is about to be stored.
     pub fn claim(&self, device: &Device, now: Micros) -> Result<Claim, EnrollError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(IdentityError::from)?;
         let leaf = Leaf::Device { id: &device.id };
-        let claim = self.authorities.claim.issue(&leaf, &key, CLAIM_LIFE)?;
+        let authorities = self.authorities();
+        let claim = authorities.claim.issue(&leaf, &key, CLAIM_LIFE)?;
         let id = device.id.parse().map_err(|_| EnrollError::KeyKind)?;
         let config = EnrollConfig {
             version: parapet_device::PROTOCOL_VERSION,
@@ -119,7 +133,7 @@ impl Enrollment {
         let private = zeroize::Zeroizing::new(key.serialize_pem());
         for (name, bytes) in [
             ("config.json", config.as_slice()),
-            ("ca.pem", self.authorities.server.pem().as_bytes()),
+            ("ca.pem", authorities.server.pem().as_bytes()),
             ("claim.crt", claim.pem.as_bytes()),
             ("claim.key", private.as_bytes()),
         ] {
@@ -149,7 +163,7 @@ impl Enrollment {
     ) -> Result<CertificateResponse, EnrollError> {
         let scope = self.scope.clone();
         let now = Micros::now();
-        self.issue(store, device.clone(), request_pem, move |tx| {
+        self.issue(store, device.clone(), None, request_pem, move |tx| {
             if !certificates::use_claim(tx, &scope, &claim_serial, &device, now)? {
                 return Err(EnrollError::ClaimSpent);
             }
@@ -159,14 +173,17 @@ impl Enrollment {
         .await
     }
 
-    /// The next certificate of a device that the gateway has authenticated.
+    /// The next certificate of a device that the gateway has authenticated by the certificate
+    /// with the serial number `shown`.
     pub async fn renew(
         &self,
         store: &Store,
         device: String,
+        shown: String,
         request_pem: &str,
     ) -> Result<CertificateResponse, EnrollError> {
-        self.issue(store, device, request_pem, |_| Ok(())).await
+        self.issue(store, device, Some(shown), request_pem, |_| Ok(()))
+            .await
     }
 
     /// Signs and stores a certificate in one transaction with `first`.
@@ -174,6 +191,7 @@ impl Enrollment {
         &self,
         store: &Store,
         device: String,
+        shown: Option<String>,
         request_pem: &str,
         first: impl FnOnce(&crate::store::Tx<'_>) -> Result<(), EnrollError> + Send + 'static,
     ) -> Result<CertificateResponse, EnrollError> {
@@ -181,24 +199,29 @@ impl Enrollment {
             .map_err(EnrollError::Request)?
             .ok_or(EnrollError::KeyKind)?;
         let leaf = Leaf::Device { id: &device };
-        let issued = self.authorities.device.issue(&leaf, &key, DEVICE_LIFE)?;
+        let authorities = self.authorities();
+        let issued = authorities.device.issue(&leaf, &key, DEVICE_LIFE)?;
+        let authority = authorities.device.signing().id().to_owned();
         let key_sha256 = authority::key_digest(&key);
         let (scope, serial, expires) = (self.scope.clone(), issued.serial, issued.expires);
         let number = store
             .write(move |tx| {
                 first(tx)?;
-                let number = certificates::newest_number(tx, &scope, &device)? + 1;
                 let record = DeviceCertificate {
-                    number,
                     serial,
                     key_sha256,
+                    authority,
                     expires,
                 };
-                if certificates::insert_certificate(tx, &scope, &device, &record, Micros::now())? {
-                    Ok(number)
-                } else {
-                    Err(EnrollError::KeyKnown)
-                }
+                certificates::insert_certificate(
+                    tx,
+                    &scope,
+                    &device,
+                    &record,
+                    shown.as_deref(),
+                    Micros::now(),
+                )?
+                .ok_or(EnrollError::KeyKnown)
             })
             .await?;
         Ok(CertificateResponse {

@@ -8,11 +8,16 @@
 mod admin;
 mod authority;
 mod certificate_watch;
+mod device_verifier;
 mod enrollment;
+mod key_command;
 mod key_ring;
 mod master_key;
 mod operator_certificate;
+pub mod rollover;
+pub mod rotation;
 mod server_certificate;
+mod service_key;
 
 use std::io;
 use std::path::PathBuf;
@@ -22,46 +27,26 @@ use thiserror::Error;
 
 pub(crate) use admin::{ADMINISTRATOR, key_label};
 pub use admin::{Endpoint, first_start, write_files};
-pub use authority::{Authorities, Authority, IssuedLeaf, Leaf};
+pub use authority::{Authorities, Authority, IssuedLeaf, Kind, Leaf, Succession};
 pub(crate) use certificate_watch::watch as watch_certificate;
+pub use device_verifier::DeviceVerifier;
 pub use enrollment::{Archive, Claim, EnrollError, Enrollment};
+pub use key_command::KeyCommand;
 pub use key_ring::KeyRing;
 pub(crate) use master_key::is_inside;
-pub use master_key::load as load_master_key;
+pub use master_key::{KeySource, MasterKeyError};
 pub use operator_certificate::{CertificateFault, CertificateFiles, OperatorCertificate};
 pub use server_certificate::ServerCertificate;
+pub use service_key::service_key;
 
 use crate::store::StoreError;
 
 /// Why the server has no identity.
 #[derive(Debug, Error)]
 pub enum IdentityError {
-    /// The master key lies beside what it protects.
-    #[error(
-        "use the master key {0}: it lies inside the data directory; keep it elsewhere (PARAPET_MASTER_KEY_FILE, /etc/parapet/master.key)"
-    )]
-    KeyInsideData(PathBuf),
-    /// Others could read it.
-    #[error("use the master key {path}: others may read it (mode {mode:o}); run chmod 600 on it")]
-    KeyMode {
-        /// Which file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Not 64 hexadecimal digits.
-    #[error("use the master key {0}: it does not hold 64 hexadecimal digits")]
-    KeyFormat(PathBuf),
-    /// There is a database but no key to it.
-    #[error(
-        "find the master key {0} of an existing data directory: put it back, without it the stored secrets cannot be opened"
-    )]
-    KeyLost(PathBuf),
-    /// There is neither `HOME` nor the right to write to `/etc`.
-    #[error(
-        "place a new master key: set PARAPET_MASTER_KEY_FILE to a file outside the data directory"
-    )]
-    KeyPlace,
+    /// The master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
     /// The database belongs to another account.
     #[error("use account_id {wanted}: the data directory belongs to account {found}")]
     OtherAccount {
@@ -88,6 +73,9 @@ pub enum IdentityError {
     /// A certificate could not be made or read.
     #[error("make a certificate")]
     Certificate(#[from] rcgen::Error),
+    /// No verifier of client certificates.
+    #[error("set up the verification of device certificates")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
     /// A key that TLS does not take.
     #[error("use a new TLS key")]
     Tls(#[from] rustls::Error),

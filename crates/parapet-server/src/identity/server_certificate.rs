@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::IdentityError;
-use super::authority::{Authority, Leaf};
+use super::authority::{Leaf, Succession};
 
 /// Life of a certificate; Mozilla's modern profile asks for 90 days at most.
 const LIFE: Duration = Duration::from_hours(90 * 24);
@@ -35,7 +35,7 @@ impl std::fmt::Debug for ServerCertificate {
 impl ServerCertificate {
     /// Makes one for these names and addresses.
     pub fn new(
-        authority: &Authority,
+        authority: &Succession,
         names: Vec<String>,
         addresses: Vec<IpAddr>,
     ) -> Result<Self, IdentityError> {
@@ -54,7 +54,7 @@ impl ServerCertificate {
     }
 
     /// Puts a new one in its place; open connections keep theirs.
-    pub fn renew(&self, authority: &Authority) -> Result<(), IdentityError> {
+    pub fn renew(&self, authority: &Succession) -> Result<(), IdentityError> {
         self.current
             .store(Arc::new(make(authority, &self.names, &self.addresses)?));
         Ok(())
@@ -68,7 +68,7 @@ impl ResolvesServerCert for ServerCertificate {
 }
 
 fn make(
-    authority: &Authority,
+    authority: &Succession,
     names: &[String],
     addresses: &[IpAddr],
 ) -> Result<CertifiedKey, IdentityError> {

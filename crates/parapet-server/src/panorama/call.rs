@@ -105,7 +105,7 @@ impl Call {
     ) -> Result<Paging<Option<P>>, Failure> {
         let list = List::new(&self.scope, operation.name(), filter).map_err(Failure::internal)?;
         let after = token
-            .map(|token| list.open(&self.ctx.master_key, token))
+            .map(|token| list.open(&self.ctx.page_key, token))
             .transpose()?;
         Ok(Paging {
             list,
@@ -121,7 +121,7 @@ impl Call {
         position: Option<&P>,
     ) -> Result<Option<String>, Failure> {
         position
-            .map(|position| Ok(paging.list.seal(&self.ctx.master_key, position)?))
+            .map(|position| Ok(paging.list.seal(&self.ctx.page_key, position)?))
             .transpose()
     }
 }

@@ -1,16 +1,15 @@
 //! Page tokens: where a list goes on, sealed.
 //!
-//! A token is the position of the last row under the master key. What it belongs to (operation,
+//! A token is the position of the last row, sealed under a key of the server's own. What it belongs to (operation,
 //! filter, account, region) is authenticated with it, so that a token opens only for the call it
 //! was given for, and nobody learns or forges a position (`spec/api.md` 1.2).
 
 use data_encoding::BASE64URL_NOPAD;
-use parapet_auth::Label;
+use parapet_auth::{Label, MasterKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::identity::KeyRing;
 use crate::store::Scope;
 
 /// Longest token (`NextToken`).
@@ -38,7 +37,7 @@ impl List {
     }
 
     /// The token of a position.
-    pub fn seal<P: Serialize>(&self, key: &KeyRing, position: &P) -> Result<String, TokenError> {
+    pub fn seal<P: Serialize>(&self, key: &MasterKey, position: &P) -> Result<String, TokenError> {
         let plain = serde_json::to_vec(position).map_err(|_| TokenError::Made)?;
         let nonce = crate::random::bytes().map_err(|_| TokenError::Made)?;
         let sealed = key
@@ -48,7 +47,7 @@ impl List {
     }
 
     /// The position of a token that this list has given.
-    pub fn open<P: DeserializeOwned>(&self, key: &KeyRing, token: &str) -> Result<P, TokenError> {
+    pub fn open<P: DeserializeOwned>(&self, key: &MasterKey, token: &str) -> Result<P, TokenError> {
         if token.len() > TOKEN_BYTES {
             return Err(TokenError::Foreign);
         }
@@ -85,8 +84,6 @@ pub enum TokenError {
 
 #[cfg(test)]
 mod tests {
-    use parapet_auth::MasterKey;
-
     use super::*;
     use crate::store::{Micros, Position};
 
@@ -100,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_token_leads_back_to_its_position() {
-        let key = KeyRing::new(MasterKey::new([7; 32]).into());
+        let key = MasterKey::new([7; 32]);
         let position = Position::of(Micros(42), "package-a");
         let token = list("a").seal(&key, &position).expect("a token");
         assert_eq!(list("a").open::<Position>(&key, &token), Ok(position));
@@ -108,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_token_of_another_filter_or_of_nobody_is_refused() {
-        let key = KeyRing::new(MasterKey::new([7; 32]).into());
+        let key = MasterKey::new([7; 32]);
         let token = list("a").seal(&key, &Position::start()).expect("a token");
         assert_eq!(
             list("b").open::<Position>(&key, &token),

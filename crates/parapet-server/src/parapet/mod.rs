@@ -3,8 +3,10 @@
 //! Signed as every other service, with actions of its own in policies (`parapet:…`), which
 //! `panorama:*` does not contain. [`Operation`] is the table of what there is.
 
+mod authorities;
 mod create_console_session;
 mod export_audit;
+mod master_key;
 mod operation;
 mod search_audit;
 pub(crate) mod update_camera;
@@ -34,6 +36,10 @@ pub async fn handle(call: &Call, incoming: Incoming<'_>) -> Response<Bytes> {
         Operation::SearchAudit => search_audit::call(call, incoming.query).await,
         Operation::ExportAudit => export_audit::call(call, incoming.query).await,
         Operation::UpdateCamera => update_camera::call(call, label, incoming.body).await,
+        Operation::RotateMasterKey => master_key::rotate(call).await,
+        Operation::DescribeMasterKey => master_key::describe(call),
+        Operation::RollAuthority => authorities::roll(call, label, incoming.body).await,
+        Operation::DescribeAuthorities => authorities::describe(call).await,
     };
     match outcome {
         Ok(value) => answer(&value),

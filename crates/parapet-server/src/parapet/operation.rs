@@ -48,6 +48,10 @@ operations! {
     UpdateCamera "PUT" "/parapet/cameras/{Name}";
     SearchAudit "GET" "/parapet/audit";
     ExportAudit "GET" "/parapet/audit/records";
+    RotateMasterKey "POST" "/parapet/master-key/rotate";
+    DescribeMasterKey "GET" "/parapet/master-key";
+    RollAuthority "POST" "/parapet/authorities/{Kind}";
+    DescribeAuthorities "GET" "/parapet/authorities";
 }
 
 impl Operation {

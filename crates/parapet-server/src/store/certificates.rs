@@ -22,12 +22,12 @@ pub struct ClaimRecord {
 /// A certificate of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceCertificate {
-    /// Counts the certificates of the device from 1.
-    pub number: u64,
     /// Serial number, hexadecimal.
     pub serial: String,
     /// SHA-256 of the public key (SPKI), hexadecimal.
     pub key_sha256: String,
+    /// ID of the authority that signed it.
+    pub authority: String,
     /// End of validity.
     pub expires: Micros,
 }
@@ -68,45 +68,45 @@ pub fn use_claim(
 
 /// Adds the next certificate of a device and gives its number; `None` when the key is known
 /// already: keys are made anew for each certificate.
+///
+/// One that was signed already for the same new key, while the device still shows `shown`, is
+/// replaced and keeps its number: its answer was lost, and the device asks again.
 pub fn insert_certificate(
     tx: &Tx<'_>,
     scope: &Scope,
     device: &str,
     certificate: &DeviceCertificate,
+    shown: Option<&str>,
     now: Micros,
-) -> Result<bool, StoreError> {
-    let inserted = tx.execute(
-        "INSERT INTO device_certificates
-            (account, region, device, number, serial, key_sha256, expires_us, created_us)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT (account, region, key_sha256) DO NOTHING",
-        params![
-            scope.account,
-            scope.region,
-            device,
-            i64::try_from(certificate.number).unwrap_or(i64::MAX),
-            certificate.serial,
-            certificate.key_sha256,
-            certificate.expires,
-            now,
-        ],
-    )?;
-    Ok(inserted == 1)
-}
-
-/// Number of the newest certificate of a device; 0 when it has none.
-pub fn newest_number(
-    connection: &Connection,
-    scope: &Scope,
-    device: &str,
-) -> Result<u64, StoreError> {
-    let number: i64 = connection.query_row(
-        "SELECT coalesce(max(number), 0) FROM device_certificates
-         WHERE account = ?1 AND region = ?2 AND device = ?3",
-        params![scope.account, scope.region, device],
-        |row| row.get(0),
-    )?;
-    Ok(number.unsigned_abs())
+) -> Result<Option<u64>, StoreError> {
+    let number = tx
+        .query_row(
+            "INSERT INTO device_certificates
+                (account, region, device, number, serial, key_sha256, authority, expires_us,
+                 created_us)
+             SELECT ?1, ?2, ?3, 1 + coalesce(max(number), 0), ?4, ?5, ?6, ?7, ?8
+             FROM device_certificates WHERE account = ?1 AND region = ?2 AND device = ?3
+             ON CONFLICT (account, region, key_sha256) DO UPDATE
+             SET serial = excluded.serial, authority = excluded.authority,
+                 expires_us = excluded.expires_us, created_us = excluded.created_us
+             WHERE device = excluded.device AND number = excluded.number - 1
+               AND serial <> ?9
+             RETURNING number",
+            params![
+                scope.account,
+                scope.region,
+                device,
+                certificate.serial,
+                certificate.key_sha256,
+                certificate.authority,
+                certificate.expires,
+                now,
+                shown,
+            ],
+            |row| row.get::<_, i64>(0),
+        )
+        .optional()?;
+    Ok(number.map(i64::unsigned_abs))
 }
 
 /// The certificate with this serial number, if it is one of the device's good ones.
@@ -119,7 +119,7 @@ pub fn good(
 ) -> Result<Option<DeviceCertificate>, StoreError> {
     let certificate = connection
         .prepare_cached(
-            "SELECT number, serial, key_sha256, expires_us FROM device_certificates
+            "SELECT serial, key_sha256, authority, expires_us FROM device_certificates
              WHERE account = ?1 AND region = ?2 AND device = ?3 AND serial = ?4
                AND expires_us > ?5
                AND number > (SELECT max(number) FROM device_certificates
@@ -129,9 +129,9 @@ pub fn good(
             params![scope.account, scope.region, device, serial, now, GOOD],
             |row| {
                 Ok(DeviceCertificate {
-                    number: row.get::<_, i64>(0)?.unsigned_abs(),
-                    serial: row.get(1)?,
-                    key_sha256: row.get(2)?,
+                    serial: row.get(0)?,
+                    key_sha256: row.get(1)?,
+                    authority: row.get(2)?,
                     expires: row.get(3)?,
                 })
             },

@@ -41,6 +41,10 @@ const MIGRATIONS: &[Migration] = &[
         number: 55,
         sql: include_str!("migrations/0055_replays.sql"),
     },
+    Migration {
+        number: 60,
+        sql: include_str!("migrations/0060_secrets.sql"),
+    },
 ];
 
 /// Applies what is missing, each step in a transaction of its own.

@@ -40,11 +40,13 @@ pub mod replays;
 pub mod roles;
 pub mod scope;
 pub mod secrets;
+pub mod service_keys;
 pub mod session_keys;
 pub mod tags;
 pub mod uploads;
 pub mod users;
 pub mod versions;
+pub mod wrapped;
 mod writer;
 
 use std::os::unix::fs::OpenOptionsExt;
@@ -89,6 +91,7 @@ impl Store {
             .map_err(StoreError::Create)?;
         let mut connection = connect(path)?;
         migrations::apply(&mut connection)?;
+        wrapped::prepare_fence(&connection)?;
         let readers = Readers::open(path)?;
         let writer = Writer::start(connection)?;
         Ok(Self {

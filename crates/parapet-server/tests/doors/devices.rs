@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use crate::plane::{self, Plane, wait};
 
 /// The archive of `ProvisionDevice`.
-struct Archive {
+pub(crate) struct Archive {
     config: EnrollConfig,
     certificate: String,
     key: String,
 }
 
 impl Plane {
-    async fn provision(&self, name: &str) -> Archive {
+    pub(crate) async fn provision(&self, name: &str) -> Archive {
         let (status, answer) = self
             .call("panorama", "POST", "/devices", &json!({ "Name": name }))
             .await;
@@ -48,7 +48,11 @@ impl Plane {
 }
 
 impl Archive {
-    async fn enroll(&self, plane: &Plane, request: &CertificateRequest) -> reqwest::Response {
+    pub(crate) async fn enroll(
+        &self,
+        plane: &Plane,
+        request: &CertificateRequest,
+    ) -> reqwest::Response {
         plane
             .client(Some((&self.certificate, &self.key)))
             .post(format!("{}/v1/enroll", self.config.endpoint))
@@ -59,7 +63,7 @@ impl Archive {
     }
 }
 
-fn new_key() -> (KeyPair, CertificateRequest) {
+pub(crate) fn new_key() -> (KeyPair, CertificateRequest) {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
     let request = CertificateParams::default()
         .serialize_request(&key)
@@ -196,7 +200,21 @@ async fn a_renewed_certificate_replaces_the_older_ones_in_time() {
         assert_eq!(answer.status(), 200);
         let answer: CertificateResponse = answer.json().await.expect("a certificate");
         assert_eq!(answer.serial, number);
-        newest = (answer.certificate, key.serialize_pem());
+        // The answer was lost: the device shows its old certificate and asks for the same key.
+        let again = client
+            .post(&url)
+            .json(&request)
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(again.status(), 200);
+        let again: CertificateResponse = again.json().await.expect("a certificate");
+        assert_eq!(
+            again.serial, number,
+            "a certificate that nobody has is not counted"
+        );
+        newest = (again.certificate, key.serialize_pem());
+        let client = plane.client(Some((&newest.0, &newest.1)));
         // The one before is good until the new one is in use somewhere.
         let expected = if number == 2 { 304 } else { 403 };
         assert_eq!(
@@ -204,7 +222,7 @@ async fn a_renewed_certificate_replaces_the_older_ones_in_time() {
             expected,
             "after {number}"
         );
-        // A key is used for one certificate.
+        // A key in use gets no second certificate.
         let again = client
             .post(&url)
             .json(&request)

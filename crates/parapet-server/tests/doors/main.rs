@@ -10,4 +10,5 @@ mod credentials;
 mod devices;
 mod objects;
 mod plane;
+mod secrets;
 mod transport;

@@ -49,8 +49,23 @@ impl Plane {
         versions: &[&'static rustls::SupportedProtocolVersion],
         identity: Option<(&str, &str)>,
     ) -> rustls::ClientConfig {
+        Self::tls_of(&self.file("ca.pem"), provider, versions, identity)
+    }
+
+    /// As somebody who trusts these authorities.
+    pub(crate) fn tls_trusting(pem: &str, identity: Option<(&str, &str)>) -> rustls::ClientConfig {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        Self::tls_of(pem, provider, rustls::DEFAULT_VERSIONS, identity)
+    }
+
+    fn tls_of(
+        pem: &str,
+        provider: rustls::crypto::CryptoProvider,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        identity: Option<(&str, &str)>,
+    ) -> rustls::ClientConfig {
         let mut roots = RootCertStore::empty();
-        for ca in CertificateDer::pem_slice_iter(self.file("ca.pem").as_bytes()) {
+        for ca in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             roots.add(ca.expect("PEM")).expect("a CA");
         }
         let builder = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
@@ -69,8 +84,12 @@ impl Plane {
     }
 
     pub(crate) fn client(&self, identity: Option<(&str, &str)>) -> reqwest::Client {
+        Self::client_of(self.tls(identity))
+    }
+
+    pub(crate) fn client_of(tls: rustls::ClientConfig) -> reqwest::Client {
         reqwest::Client::builder()
-            .tls_backend_preconfigured(self.tls(identity))
+            .tls_backend_preconfigured(tls)
             .timeout(Duration::from_secs(20))
             .build()
             .expect("a client")

@@ -5,6 +5,7 @@
 //! watches the frames of the demo's own cameras.
 
 mod cameras;
+mod canaries;
 mod probe;
 
 use std::fs;
@@ -18,7 +19,8 @@ use parapet_testkit::witness::Witness;
 use parapet_testkit::{processes, wait_for};
 use serde_json::{Value, json};
 
-use cameras::{BadCameras, RIGHT_PASSWORD, WRONG_PASSWORD};
+use cameras::BadCameras;
+use canaries::files;
 
 const PARAPET: &str = env!("CARGO_BIN_EXE_parapet");
 /// "Within seconds", with the other tests' load on two cores.
@@ -41,7 +43,7 @@ fn what_is_wrong_is_refused_where_it_belongs_and_the_rest_goes_on() -> Result<()
     a_model_that_does_not_fit_ends_the_deployment(&operator)?;
     an_application_stays_in_its_sandbox(&demo, &operator, &main)?;
     bad.repair_the_password(&demo, &operator)?;
-    no_password_can_be_found(&demo)?;
+    canaries::no_secret_can_be_found(&demo)?;
 
     let health = operator.get(&format!("/application-instances/{main}"))?;
     ensure!(health["HealthStatus"] == "RUNNING", "{health}");
@@ -251,68 +253,4 @@ fn an_application_stays_in_its_sandbox(
         .collect();
     ensure!(alive.is_empty(), "still alive: {alive:?}");
     Ok(())
-}
-
-/// Neither in a file, nor in a process's arguments or variables.
-fn no_password_can_be_found(demo: &Demo) -> Result<()> {
-    let settings = demo.settings()?;
-    let demo_password = settings["camera_password"]
-        .as_str()
-        .context("no password")?;
-    let secrets = [demo_password, RIGHT_PASSWORD, WRONG_PASSWORD];
-    let holds = |bytes: &[u8], word: &str| bytes.windows(word.len()).any(|w| w == word.as_bytes());
-
-    let mut names_seen = false;
-    for file in files(demo.dir()) {
-        if file.file_name().is_some_and(|name| name == "demo.json") {
-            continue;
-        }
-        // Files of a running installation come and go.
-        let Ok(bytes) = fs::read(&file) else { continue };
-        for secret in secrets {
-            ensure!(
-                !holds(&bytes, secret),
-                "a password is in {}",
-                file.display()
-            );
-        }
-        let database = file.starts_with(demo.dir().join("server"));
-        names_seen |= database && holds(&bytes, "guarded");
-    }
-    ensure!(names_seen, "the search finds nothing at all");
-
-    let mut cameras = 0;
-    for process in demo.all_processes() {
-        for file in ["cmdline", "environ"] {
-            let path = format!("/proc/{}/{file}", process.pid);
-            let Ok(bytes) = fs::read(&path) else { continue };
-            let found = secrets.iter().any(|secret| holds(&bytes, secret));
-            if process.name == "parapet-virtual" && file == "environ" {
-                cameras += usize::from(found);
-            } else {
-                ensure!(!found, "a password is in {file} of {process:?}");
-            }
-        }
-    }
-    ensure!(
-        cameras == 2,
-        "the search finds {cameras} cameras' variables"
-    );
-    Ok(())
-}
-
-/// All files below a directory; links are not followed.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut directories = vec![directory.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => directories.push(entry.path()),
-                Ok(kind) if kind.is_file() => found.push(entry.path()),
-                _ => {}
-            }
-        }
-    }
-    found
 }

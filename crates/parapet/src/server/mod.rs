@@ -1,4 +1,7 @@
-//! `parapet server`: the control plane.
+//! `parapet server`: the control plane, its backups and its authorities.
+
+mod backup;
+mod ca;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,15 +12,20 @@ use parapet_server::ServerConfig;
 /// Arguments of `parapet server`. What is not given comes from the file, then from the defaults.
 #[derive(Debug, clap::Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "The first start writes DIR/admin: credentials, config and CA for the AWS \
                         tools, and `env` to source. The master key that seals secrets is kept \
-                        outside DIR: PARAPET_MASTER_KEY_FILE, a systemd credential, \
+                        outside DIR: a file, a systemd credential, a variable or a command, \
+                        see [master_key] in docs/secrets.md; by default \
                         /etc/parapet/master.key or ~/.config/parapet/master.key."
 )]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Where everything is kept: database, blobs, certificates
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    data: Option<PathBuf>,
     /// The signed API and the console [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
@@ -44,10 +52,34 @@ pub(crate) struct Arguments {
     advertise: Option<String>,
 }
 
-/// Runs until SIGINT or SIGTERM.
+/// What else there is to do with a control plane; without one of these it runs.
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Write all of a control plane into one file, while it runs; the master key is not in it
+    Backup(backup::Backup),
+    /// Make a data directory from a backup
+    Restore(backup::Restore),
+    /// The certificate authorities: from one to the next, without enrolling devices anew
+    #[command(subcommand)]
+    Ca(ca::Verb),
+}
+
+/// Runs until SIGINT or SIGTERM, or carries out what is asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.verb {
+        Some(Verb::Backup(backup)) => backup::write(backup),
+        Some(Verb::Restore(restore)) => backup::restore(restore),
+        Some(Verb::Ca(verb)) => ca::run(verb),
+        None => serve(arguments),
+    }
+}
+
+fn serve(arguments: &Arguments) -> Result<()> {
     super::log_to_stderr();
-    let data = std::path::absolute(&arguments.data).context("read --data")?;
+    super::no_core_dumps();
+    super::close_memory();
+    let data = arguments.data.as_ref().context("give --data")?;
+    let data = std::path::absolute(data).context("read --data")?;
     let mut config = ServerConfig::new(data);
     if let Some(file) = &arguments.config {
         config.read_file(file)?;
