@@ -18,6 +18,7 @@ fn one(value: &str) -> Context {
     Context::new().with("k:k", value)
 }
 
+/// Among them iam-rs probe 6: `ArnEquals` knows wildcards.
 #[test]
 fn every_operator_compares_as_its_name_says() {
     for (operator, wanted, value, is_met) in [

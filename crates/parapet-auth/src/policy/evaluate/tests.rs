@@ -26,7 +26,48 @@ fn may(statements: &str, action: &str, resource: &str, context: &Context) -> boo
     ask(&grants, action, resource, context).is_allowed()
 }
 
-/// Attack P1, without policy.
+/// Attack P1: every action without policy, by another action's, for another resource, for another
+/// account, and by tag.
+#[test]
+fn every_action_is_denied_but_by_its_own_policy() {
+    for action in crate::policy::actions::ACTIONS {
+        let name = action.name;
+        let (service, _) = name.split_once(':').expect("a service");
+        let resource = match action.resources.first() {
+            None => "*".to_owned(),
+            Some(kind) => format!("arn:aws:{service}:us-west-2:123456789012:{kind}/one"),
+        };
+        let other = format!("arn:aws:{service}:us-west-2:123456789012:other/*");
+        let account = format!("arn:aws:{service}:*:999999999999:*");
+        let context = Context::new().with("aws:ResourceTag/Team", "red");
+        let tag = |team: &str| {
+            format!(
+                r#"{{"Effect":"Allow","Action":"{name}","Resource":"*","Condition":{{"StringEquals":{{"aws:ResourceTag/Team":"{team}"}}}}}}"#
+            )
+        };
+        let on = |resource: &str| {
+            format!(r#"{{"Effect":"Allow","Action":"{name}","Resource":"{resource}"}}"#)
+        };
+        let no_policy = Grants::identity(Vec::new());
+        assert!(!ask(&no_policy, name, &resource, &context).is_allowed());
+        for (statement, opens) in [
+            (on("*"), true),
+            (on(&resource), true),
+            (tag("red"), true),
+            (tag("blue"), false),
+            (on(&other), false),
+            (on(&account), false),
+            (
+                format!(r#"{{"Effect":"Allow","NotAction":"{name}","Resource":"*"}}"#),
+                false,
+            ),
+        ] {
+            let opened = may(&statement, name, &resource, &context);
+            assert_eq!(opened, opens, "{name} on {resource} by {statement}");
+        }
+    }
+}
+
 #[test]
 fn silence_denies() {
     assert_eq!(
