@@ -179,6 +179,7 @@ impl Context {
     #[must_use]
     pub fn rotation_parts(&self) -> rotation::Parts {
         rotation::Parts {
+            audit: self.audit.clone(),
             store: self.store.clone(),
             ring: Arc::clone(&self.master_key),
             source: self.key_source.clone(),

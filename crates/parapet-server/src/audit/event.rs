@@ -80,9 +80,7 @@ pub enum Event<'a> {
         seconds: u64,
     },
     /// Stored secrets are now sealed by another master key.
-    MasterKeyRotated { key: &'a str, rows: u64 },
-    /// A certificate authority got a successor.
-    AuthorityRotated { kind: &'a str },
+    MasterKeyRotated { key: &'a str },
     /// A new key signs checkpoints.
     CheckpointKeyMade { key: &'a str },
     /// A signed checkpoint left the server.
@@ -185,13 +183,7 @@ impl Event<'_> {
                 record.request_parameters = parameters([("node", node), ("viewing", viewing)]);
                 record.response_elements = json!({ "seconds": seconds });
             }
-            Self::MasterKeyRotated { key, rows } => {
-                record.request_parameters = json!({ "keyId": key, "rows": rows });
-            }
-            Self::AuthorityRotated { kind } => {
-                record.request_parameters = parameters([("authority", kind)]);
-            }
-            Self::CheckpointKeyMade { key } => {
+            Self::MasterKeyRotated { key } | Self::CheckpointKeyMade { key } => {
                 record.request_parameters = parameters([("keyId", key)]);
             }
             Self::CheckpointExported {
@@ -221,7 +213,6 @@ impl Event<'_> {
             Self::ViewingBegan { .. } | Self::ViewingRefused { .. } => "ViewingBegan",
             Self::ViewingEnded { .. } => "ViewingEnded",
             Self::MasterKeyRotated { .. } => "MasterKeyRotated",
-            Self::AuthorityRotated { .. } => "AuthorityRotated",
             Self::CheckpointKeyMade { .. } => "CheckpointKeyMade",
             Self::CheckpointExported { .. } => "CheckpointExported",
         }

@@ -14,6 +14,7 @@ mod session;
 mod trust;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,12 +26,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::audit::{Event, Refused};
 use crate::context::{Context, SecretError};
 use crate::fleet::DeviceKey;
 use crate::fleet::report::{self, ReportError};
 use crate::front::listener::Peer;
 use crate::front::{self, ResponseBody, full};
-use crate::identity::EnrollError;
+use crate::identity::{Desk, EnrollError};
 use crate::metrics::Metrics;
 use crate::store::{self, Micros, StoreError};
 
@@ -102,10 +104,15 @@ impl Gateway {
             peer::identify(&self.context.enrollment.authorities(), certificate)
         });
         let renew = matches!(identity, Some(Identity::Device { renew: true, .. }));
-        let mut answer = match self.route(identity, request).await {
+        let address = peer.source.address;
+        let device = identity
+            .as_ref()
+            .map(|identity| identity.device().to_owned());
+        let mut answer = match self.route(address, identity, request).await {
             Ok(answer) => answer,
             Err(refusal) => {
                 refusal.log(&path);
+                self.record(&refusal, address, device.as_deref());
                 refusal.response()
             }
         };
@@ -113,14 +120,37 @@ impl Gateway {
         Ok(answer)
     }
 
-    async fn route(&self, identity: Option<Identity>, request: Request<Incoming>) -> Answer {
+    /// Tells the audit trail of a certificate that was not taken.
+    fn record(&self, refusal: &Refusal, address: IpAddr, device: Option<&str>) {
+        if !refusal.is_of_certificate() {
+            return;
+        }
+        let event = Event::CertificateRefused {
+            address,
+            device,
+            reason: &refusal.to_string(),
+        };
+        self.context.audit.refused(
+            Refused::Certificate,
+            address,
+            device.unwrap_or_default(),
+            &event,
+        );
+    }
+
+    async fn route(
+        &self,
+        address: IpAddr,
+        identity: Option<Identity>,
+        request: Request<Incoming>,
+    ) -> Answer {
         let identity = identity.ok_or(Refusal::Nobody)?;
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let (device, serial) = match identity {
             Identity::Claim { device, serial } => {
                 if method == Method::POST && path == "/v1/enroll" {
-                    return self.enroll(device, serial, request).await;
+                    return self.enroll(address, device, serial, request).await;
                 }
                 return Err(Refusal::Certificate);
             }
@@ -134,7 +164,7 @@ impl Gateway {
         let _open = self.context.presence.open(&key);
         match (&method, path.as_str()) {
             (&Method::POST, "/v1/device/certificate") => {
-                self.renew(key.device, serial, request).await
+                self.renew(address, key.device, serial, request).await
             }
             (&Method::GET, "/v1/device/authorities") => respond(&trust::authorities(&self.context)),
             (&Method::GET, "/v1/device/desired") => {
@@ -185,21 +215,41 @@ impl Gateway {
             .await
     }
 
-    async fn enroll(&self, device: String, serial: String, request: Request<Incoming>) -> Answer {
+    fn desk(&self, address: IpAddr) -> Desk<'_> {
+        Desk {
+            store: &self.context.store,
+            audit: &self.context.audit,
+            address,
+        }
+    }
+
+    async fn enroll(
+        &self,
+        address: IpAddr,
+        device: String,
+        serial: String,
+        request: Request<Incoming>,
+    ) -> Answer {
         let request: CertificateRequest = json(request, REQUEST_BYTES).await?;
-        let (store, enrollment) = (&self.context.store, &self.context.enrollment);
+        let enrollment = &self.context.enrollment;
         let response = enrollment
-            .enroll(store, device.clone(), serial, &request.csr)
+            .enroll(&self.desk(address), device.clone(), serial, &request.csr)
             .await?;
         tracing::info!(device, number = response.serial, "a device has enrolled");
         respond(&response)
     }
 
-    async fn renew(&self, device: String, shown: String, request: Request<Incoming>) -> Answer {
+    async fn renew(
+        &self,
+        address: IpAddr,
+        device: String,
+        shown: String,
+        request: Request<Incoming>,
+    ) -> Answer {
         let request: CertificateRequest = json(request, REQUEST_BYTES).await?;
-        let (store, enrollment) = (&self.context.store, &self.context.enrollment);
+        let enrollment = &self.context.enrollment;
         let response = enrollment
-            .renew(store, device.clone(), shown, &request.csr)
+            .renew(&self.desk(address), device.clone(), shown, &request.csr)
             .await?;
         tracing::info!(
             device,
@@ -297,6 +347,17 @@ fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseB
 }
 
 impl Refusal {
+    /// Whether it says that the peer's certificate, or its claim, is not good.
+    fn is_of_certificate(&self) -> bool {
+        matches!(
+            self,
+            Self::Nobody
+                | Self::Certificate
+                | Self::Deleted
+                | Self::Enroll(EnrollError::ClaimSpent | EnrollError::KeyKnown)
+        )
+    }
+
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Nobody | Self::Certificate => (StatusCode::FORBIDDEN, "certificate"),

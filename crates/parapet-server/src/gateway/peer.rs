@@ -23,6 +23,15 @@ pub(super) enum Identity {
     },
 }
 
+impl Identity {
+    /// Whose certificate it is.
+    pub(super) fn device(&self) -> &str {
+        match self {
+            Self::Claim { device, .. } | Self::Device { device, .. } => device,
+        }
+    }
+}
+
 /// Reads a certificate that TLS has verified against one of these authorities. Which one signed it
 /// is told by the subject, which holds a random word of its own.
 pub(super) fn identify(

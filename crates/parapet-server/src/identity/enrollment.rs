@@ -6,6 +6,7 @@
 //! (`docs/device-protocol.md`).
 
 use std::io::{Cursor, Write as _};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use zip::write::SimpleFileOptions;
 
 use super::IdentityError;
 use super::authority::{self, Authorities, Leaf};
+use crate::audit::{Audit, Event};
 use crate::store::certificates::{self, ClaimRecord, DeviceCertificate};
 use crate::store::devices::{self, Device, Provisioning};
 use crate::store::{Micros, Scope, Store, StoreError};
@@ -73,6 +75,17 @@ pub enum EnrollError {
     Store(#[from] StoreError),
 }
 
+/// Where a device asks for a certificate: what that changes, and what is told of it.
+#[derive(Clone, Copy)]
+pub struct Desk<'a> {
+    /// Holds claims and certificates.
+    pub store: &'a Store,
+    /// Hears of each certificate.
+    pub audit: &'a Audit,
+    /// Where the device is.
+    pub address: IpAddr,
+}
+
 /// Makes claims and device certificates.
 pub struct Enrollment {
     authorities: watch::Sender<Arc<Authorities>>,
@@ -119,10 +132,7 @@ impl Enrollment {
             version: parapet_device::PROTOCOL_VERSION,
             device: id,
             name: device.name.clone(),
-            arn: format!(
-                "arn:aws:panorama:{}:{}:device/{}",
-                self.scope.region, self.scope.account, device.id
-            ),
+            arn: self.device_arn(&device.id),
             account: self.scope.account.clone(),
             region: self.scope.region.clone(),
             endpoint: self.endpoint.clone(),
@@ -156,14 +166,14 @@ impl Enrollment {
     /// anew, for its next.
     pub async fn enroll(
         &self,
-        store: &Store,
+        desk: &Desk<'_>,
         device: String,
         claim_serial: String,
         request_pem: &str,
     ) -> Result<CertificateResponse, EnrollError> {
         let scope = self.scope.clone();
         let now = Micros::now();
-        self.issue(store, device.clone(), None, request_pem, move |tx| {
+        self.issue(desk, device.clone(), None, request_pem, move |tx| {
             if !certificates::use_claim(tx, &scope, &claim_serial, &device, now)? {
                 return Err(EnrollError::ClaimSpent);
             }
@@ -177,19 +187,24 @@ impl Enrollment {
     /// with the serial number `shown`.
     pub async fn renew(
         &self,
-        store: &Store,
+        desk: &Desk<'_>,
         device: String,
         shown: String,
         request_pem: &str,
     ) -> Result<CertificateResponse, EnrollError> {
-        self.issue(store, device, Some(shown), request_pem, |_| Ok(()))
+        self.issue(desk, device, Some(shown), request_pem, |_| Ok(()))
             .await
     }
 
-    /// Signs and stores a certificate in one transaction with `first`.
+    fn device_arn(&self, device: &str) -> String {
+        let Scope { account, region } = &self.scope;
+        format!("arn:aws:panorama:{region}:{account}:device/{device}")
+    }
+
+    /// Signs and stores a certificate in one transaction with `first` and the record of it.
     async fn issue(
         &self,
-        store: &Store,
+        desk: &Desk<'_>,
         device: String,
         shown: Option<String>,
         request_pem: &str,
@@ -204,7 +219,10 @@ impl Enrollment {
         let authority = authorities.device.signing().id().to_owned();
         let key_sha256 = authority::key_digest(&key);
         let (scope, serial, expires) = (self.scope.clone(), issued.serial, issued.expires);
-        let number = store
+        let (audit, address) = (desk.audit.clone(), desk.address);
+        let arn = self.device_arn(&device);
+        let number = desk
+            .store
             .write(move |tx| {
                 first(tx)?;
                 let record = DeviceCertificate {
@@ -213,7 +231,7 @@ impl Enrollment {
                     authority,
                     expires,
                 };
-                certificates::insert_certificate(
+                let number = certificates::insert_certificate(
                     tx,
                     &scope,
                     &device,
@@ -221,7 +239,25 @@ impl Enrollment {
                     shown.as_deref(),
                     Micros::now(),
                 )?
-                .ok_or(EnrollError::KeyKnown)
+                .ok_or(EnrollError::KeyKnown)?;
+                let (device, arn) = (device.as_str(), arn.as_str());
+                let event = if shown.is_some() {
+                    Event::DeviceCertificateRenewed {
+                        address,
+                        device,
+                        arn,
+                        number,
+                    }
+                } else {
+                    Event::DeviceEnrolled {
+                        address,
+                        device,
+                        arn,
+                        number,
+                    }
+                };
+                audit.append(tx, &event)?;
+                Ok::<_, EnrollError>(number)
             })
             .await?;
         Ok(CertificateResponse {

@@ -30,7 +30,7 @@ pub use admin::{Endpoint, first_start, write_files};
 pub use authority::{Authorities, Authority, IssuedLeaf, Kind, Leaf, Succession};
 pub(crate) use certificate_watch::watch as watch_certificate;
 pub use device_verifier::DeviceVerifier;
-pub use enrollment::{Archive, Claim, EnrollError, Enrollment};
+pub use enrollment::{Archive, Claim, Desk, EnrollError, Enrollment};
 pub use key_command::KeyCommand;
 pub use key_ring::KeyRing;
 pub(crate) use master_key::is_inside;

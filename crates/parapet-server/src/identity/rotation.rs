@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, Notify, watch};
 
 use super::{KeyRing, KeySource, MasterKeyError};
+use crate::audit::{Audit, Event};
 use crate::front::listener::told;
 use crate::random;
 use crate::store::wrapped::{self, Column, Sealed};
@@ -117,6 +118,8 @@ impl Default for Rotation {
 /// What a rotation works on.
 #[derive(Clone)]
 pub struct Parts {
+    /// Hears of each rotation that is through.
+    pub audit: Audit,
     /// The sealed values.
     pub store: Store,
     /// The keys in use.
@@ -350,6 +353,8 @@ pub async fn serve(rotation: Arc<Rotation>, parts: Parts, mut shutdown: watch::R
                 let current = parts.ring.keys().current().id();
                 let out_of_source = rotation.progress().out_of_source;
                 tracing::info!(%current, ?gone, out_of_source, "no secret needs an older master key");
+                let key = &current.to_string();
+                parts.audit.note(&Event::MasterKeyRotated { key });
                 tokio::select! {
                     () = tokio::time::sleep(GRACE) => {}
                     // Another rotation keeps them until it is through.

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and says at what"
 )]
 
+mod audit;
 mod credentials;
 mod devices;
 mod objects;
