@@ -145,6 +145,8 @@ pub const ACTIONS: &[Action] = &[
         &["applicationInstance", "package"],
         OLD_TAGS,
     ),
+    action("parapet:RevokeRoleSessions", Write, &["role"], OLD_TAGS),
+    action("parapet:RevokeUserSessions", Write, &["user"], OLD_TAGS),
     action("parapet:RollAuthority", Write, &[], &[]),
     action("parapet:RotateMasterKey", Write, &[], &[]),
     action("parapet:SearchAudit", Read, &[], &[]),

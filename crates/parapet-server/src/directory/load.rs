@@ -9,6 +9,7 @@ use super::DirectoryError;
 use super::entry::{RoleEntry, UserEntry};
 use crate::iam::arn;
 use crate::iam::managed;
+use crate::store::groups::Group;
 use crate::store::principal_tags::Tagged;
 use crate::store::roles::Role;
 use crate::store::users::User;
@@ -58,6 +59,18 @@ pub(super) fn user(
         tags: Arc::new(tags),
         not_before: user.not_before,
     })
+}
+
+/// The policies of a group.
+pub(crate) fn group_policies(
+    connection: &Connection,
+    account: &str,
+    group: &Group,
+) -> Result<Vec<Attached>, DirectoryError> {
+    let mut policies = Vec::new();
+    let holder = Holder::group(&group.id);
+    add(connection, account, &holder, &group.name, &mut policies)?;
+    Ok(policies)
 }
 
 /// A role with its policies.

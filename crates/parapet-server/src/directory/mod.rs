@@ -27,6 +27,7 @@ use tokio::sync::watch::Receiver;
 
 pub use entry::{KeyEntry, RoleEntry, UserEntry};
 pub use last_use::KeyUse;
+pub(crate) use load::group_policies;
 pub use session::SessionRefusal;
 
 use crate::front::listener::told;

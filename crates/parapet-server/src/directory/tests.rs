@@ -173,7 +173,7 @@ async fn a_boundary_bounds_what_an_administrator_may() {
                 tx,
                 ACCOUNT,
                 &Holder::user("AIDAANN"),
-                crate::identity::ADMINISTRATOR,
+                "arn:aws:iam::aws:policy/AdministratorAccess",
             )?;
             let bound = crate::store::policies::ManagedPolicy {
                 id: "ANPA1".to_owned(),

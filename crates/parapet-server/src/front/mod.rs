@@ -43,7 +43,7 @@ use crate::directory::KeyUse;
 use crate::metrics::Metrics;
 use crate::s3::S3Front;
 use crate::store::Micros;
-use crate::{console, panorama, parapet, random, sts};
+use crate::{console, iam, panorama, parapet, random, sts};
 
 pub(crate) use body::read;
 pub use body::{BodyError, ResponseBody, empty, full};
@@ -330,6 +330,7 @@ impl Front {
         match service {
             "panorama" => panorama::handle(call, incoming).await.map(full),
             "parapet" => parapet::handle(call, incoming).await.map(full),
+            "iam" => iam::handle(call, incoming).await.map(full),
             "sts" => sts::handle(call, incoming).await.map(full),
             other => error::plain(
                 StatusCode::NOT_FOUND,

@@ -20,7 +20,7 @@ use crate::store::{
 /// Name of the first user. Not the account's root: it has a policy and can be taken away.
 const ADMIN: &str = "admin";
 /// What it may: everything, by a policy that can be seen and detached.
-pub(crate) const ADMINISTRATOR: &str = "arn:aws:iam::aws:policy/AdministratorAccess";
+const ADMINISTRATOR: &str = "arn:aws:iam::aws:policy/AdministratorAccess";
 
 /// How clients reach the server.
 #[derive(Debug, Clone, Copy)]

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use parapet_auth::WrapError;
 use thiserror::Error;
 
-pub(crate) use admin::{ADMINISTRATOR, key_label};
+pub(crate) use admin::key_label;
 pub use admin::{Endpoint, first_start, write_files};
 pub use authority::{Authorities, Authority, IssuedLeaf, Kind, Leaf, Succession};
 pub(crate) use certificate_watch::watch as watch_certificate;

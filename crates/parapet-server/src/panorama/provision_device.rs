@@ -6,6 +6,7 @@ use parapet_api::{
 };
 
 use crate::call::{Ask, Call};
+use crate::iam::service_linked_roles;
 use crate::store::devices::{self, Device, Provisioning};
 use crate::store::{Micros, certificates, tags};
 
@@ -52,6 +53,7 @@ pub(super) async fn call(
     let iot_thing = device.iot_thing.clone();
     let resource = format!("device/{id}");
     let given_tags = request.tags;
+    let role = service_linked_roles::new_id().map_err(Failure::internal)?;
     let record = claim.record;
     call.write(move |tx| {
         if let Some(other) = devices::id_of_name(tx, &scope, &device.name)? {
@@ -76,6 +78,7 @@ pub(super) async fn call(
             });
         }
         devices::insert(tx, &scope, &device)?;
+        service_linked_roles::ensure(tx, &scope.account, &role)?;
         certificates::insert_claim(tx, &scope, &record)?;
         tags::put(tx, &scope, &resource, &given_tags)?;
         Ok(())

@@ -8,6 +8,7 @@ mod create_console_session;
 mod export_audit;
 mod master_key;
 mod operation;
+mod revoke_sessions;
 mod search_audit;
 pub(crate) mod update_camera;
 
@@ -35,6 +36,8 @@ pub async fn handle(call: &Call, incoming: Incoming<'_>) -> Response<Bytes> {
         Operation::CreateConsoleSession => create_console_session::call(call).await,
         Operation::SearchAudit => search_audit::call(call, incoming.query).await,
         Operation::ExportAudit => export_audit::call(call, incoming.query).await,
+        Operation::RevokeUserSessions => revoke_sessions::of_user(call, label).await,
+        Operation::RevokeRoleSessions => revoke_sessions::of_role(call, label).await,
         Operation::UpdateCamera => update_camera::call(call, label, incoming.body).await,
         Operation::RotateMasterKey => master_key::rotate(call).await,
         Operation::DescribeMasterKey => master_key::describe(call),

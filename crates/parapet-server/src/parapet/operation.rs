@@ -52,6 +52,8 @@ operations! {
     DescribeMasterKey "GET" "/parapet/master-key";
     RollAuthority "POST" "/parapet/authorities/{Kind}";
     DescribeAuthorities "GET" "/parapet/authorities";
+    RevokeUserSessions "POST" "/parapet/revoke-sessions/users/{UserName}";
+    RevokeRoleSessions "POST" "/parapet/revoke-sessions/roles/{RoleName}";
 }
 
 impl Operation {

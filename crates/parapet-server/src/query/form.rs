@@ -72,6 +72,13 @@ impl Form {
         self.raw("Action").unwrap_or_default()
     }
 
+    /// All parameters, for the audit trail, which masks them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parameters
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// A parameter as it came.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&str> {

@@ -86,7 +86,7 @@ impl Service {
     }
 
     /// The answer to a request that was not carried out. The cause of an internal failure is left
-    /// out and logged here.
+    /// out and logged here; the outcome goes along for the audit trail.
     #[must_use]
     pub fn refuse(&self, failure: &Failure, action: &str, request_id: &str) -> Response<Bytes> {
         if let Failure::Internal(source) = failure {

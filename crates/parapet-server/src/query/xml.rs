@@ -65,6 +65,11 @@ impl Xml {
         self.close(name);
     }
 
+    /// What another piece holds.
+    pub fn append(&mut self, other: &Self) {
+        self.0.push_str(&other.0);
+    }
+
     /// Well-formed XML as it is.
     pub(super) fn raw(&mut self, xml: &str) {
         self.0.push_str(xml);

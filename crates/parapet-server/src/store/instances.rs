@@ -276,6 +276,17 @@ pub fn held_by(
         .collect()
 }
 
+/// How many instances any device holds or shall hold.
+pub fn count_held(connection: &Connection, scope: &Scope) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM instances
+             WHERE account = ?1 AND region = ?2 AND removed_us IS NULL",
+        )?
+        .query_row(params![scope.account, scope.region], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 /// How many instances were asked for on a device since `since`.
 pub fn created_since(
     connection: &Connection,

@@ -160,7 +160,7 @@ async fn nobody_gets_in_without_a_good_signature() {
         .signed("panorama", "GET", "/devices", &[], b"")
         .header("x-amz-date", "x");
     assert_eq!(altered.send().await.expect("an answer").status(), 400);
-    let (status, _) = plane.call("iam", "GET", "/", &json!({})).await;
+    let (status, _) = plane.call("ec2", "GET", "/", &json!({})).await;
     assert_eq!(status, 404);
     plane.server.stop().await;
 }

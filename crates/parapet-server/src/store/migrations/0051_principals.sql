@@ -29,6 +29,7 @@ ALTER TABLE users ADD COLUMN boundary TEXT;
 ALTER TABLE users ADD COLUMN not_before_us INTEGER;
 -- Names differ by more than the case of their letters.
 CREATE UNIQUE INDEX users_by_name ON users (account, name COLLATE NOCASE);
+CREATE INDEX users_by_boundary ON users (account, boundary) WHERE boundary IS NOT NULL;
 
 ALTER TABLE access_keys ADD COLUMN status TEXT NOT NULL DEFAULT 'Active'
     CHECK (status IN ('Active', 'Inactive'));
@@ -74,6 +75,7 @@ CREATE TABLE roles (
     PRIMARY KEY (account, id)
 ) STRICT;
 CREATE UNIQUE INDEX roles_by_name ON roles (account, name COLLATE NOCASE);
+CREATE INDEX roles_by_boundary ON roles (account, boundary) WHERE boundary IS NOT NULL;
 
 -- Managed policies of the account; those that AWS owns are part of the program.
 CREATE TABLE policies (
