@@ -22,7 +22,10 @@ impl Plane {
         let folder = tempfile::tempdir().expect("a directory");
         let config = folder.path().join("parapet.toml");
         let checkpoints = folder.path().join("checkpoints.jsonl");
-        let text = format!("[audit]\ncheckpoint_file = {checkpoints:?}\ncheckpoint_seconds = 1\n");
+        let text = format!(
+            "[audit]\ncheckpoint_file = '{}'\ncheckpoint_seconds = 1\n",
+            checkpoints.display()
+        );
         std::fs::write(&config, text).expect("a configuration");
         let any = "127.0.0.1:0";
         let server = Command::new(env!("CARGO_BIN_EXE_parapet"))
