@@ -87,9 +87,7 @@ def test_a_boundary_bounds_an_administrator(iam, client, user):
 def test_a_group_gives_its_members_what_it_may(iam, client, user):
     name, key = user
     iam.create_group(GroupName="viewers", Path="/team/")
-    iam.put_group_policy(
-        GroupName="viewers", PolicyName="list", PolicyDocument=json.dumps(LIST)
-    )
+    iam.put_group_policy(GroupName="viewers", PolicyName="list", PolicyDocument=json.dumps(LIST))
     iam.add_user_to_group(GroupName="viewers", UserName=name)
     client("panorama", key).list_devices()
     assert [it["UserName"] for it in iam.get_group(GroupName="viewers")["Users"]] == [name]
@@ -99,7 +97,9 @@ def test_a_group_gives_its_members_what_it_may(iam, client, user):
 
 
 def test_versions_of_a_policy_are_made_chosen_and_deleted(iam):
-    arn = iam.create_policy(PolicyName="versioned", PolicyDocument=json.dumps(LIST))["Policy"]["Arn"]
+    arn = iam.create_policy(PolicyName="versioned", PolicyDocument=json.dumps(LIST))["Policy"][
+        "Arn"
+    ]
     other = json.dumps(LIST).replace("List*", "Describe*")
     iam.create_policy_version(PolicyArn=arn, PolicyDocument=other, SetAsDefault=True)
     versions = iam.list_policy_versions(PolicyArn=arn)["Versions"]

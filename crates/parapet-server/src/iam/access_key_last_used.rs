@@ -32,13 +32,12 @@ pub(super) async fn get(call: &Call) -> Answer {
     let last_use = call.ctx().directory.last_use(&id).or(key.last_use);
     let mut xml = Xml::default();
     xml.text("UserName", &user.name);
-    xml.element("AccessKeyLastUsed", |xml| match &last_use {
-        Some(used) => {
+    xml.element("AccessKeyLastUsed", |xml| {
+        if let Some(used) = &last_use {
             xml.text("LastUsedDate", time(used.at));
             xml.text("ServiceName", &used.service);
             xml.text("Region", &used.region);
-        }
-        None => {
+        } else {
             xml.text("ServiceName", "N/A");
             xml.text("Region", "N/A");
         }
