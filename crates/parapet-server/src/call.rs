@@ -86,6 +86,10 @@ impl Once {
 pub struct Denied(pub String);
 
 /// This very request, signature and all, has changed something before.
+///
+/// A client that means the same twice within a second signs the same twice, and must succeed as it
+/// does with the original: each protocol answers in its words for "too fast", upon which SDKs wait
+/// and sign anew. Whoever only has a captured request cannot do that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this very request was carried out before: sign it again to do it again")]
 pub struct Replayed;

@@ -62,3 +62,51 @@ fn of_request(source: &Source, headers: &HeaderMap, region: &str, now: Micros) -
     }
     context
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+    use parapet_auth::{Grants, Principal, PrincipalKind};
+
+    use super::*;
+    use crate::front::source::TlsVersion;
+
+    #[test]
+    fn a_header_named_like_a_key_sets_nothing() {
+        let source = Source {
+            address: std::net::Ipv4Addr::new(192, 0, 2, 7).into(),
+            port: 1,
+            tls_version: TlsVersion::V1_3,
+            cipher: "TLS_AES_256_GCM_SHA384",
+            forwarded: false,
+        };
+        let root = Principal {
+            account: "123456789012".to_owned(),
+            kind: PrincipalKind::Root,
+        };
+        let caller = Caller::new(root, "AKIAROOT", Grants::Root);
+        let mut headers = HeaderMap::new();
+        let without = of(&source, &headers, &caller, "us-west-2");
+        for (name, value) in [
+            ("aws-sourceip", "10.0.0.1"),
+            ("x-amz-aws-sourceip", "10.0.0.1"),
+            ("sourceip", "10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("aws-multifactorauthpresent", "true"),
+            ("x-amz-principaltag-team", "vision"),
+        ] {
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        let with = of(&source, &headers, &caller, "us-west-2");
+        let keys = |context: &Context| {
+            let keys = context.iter().map(|(key, _)| key.to_owned());
+            keys.collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&with), keys(&without));
+        assert_eq!(with.one("aws:SourceIp"), Some("192.0.2.7"));
+        assert_eq!(with.one("aws:MultiFactorAuthPresent"), None);
+    }
+}

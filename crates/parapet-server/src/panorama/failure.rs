@@ -1,6 +1,5 @@
 //! How an operation ends badly, split by whose fault it is.
 
-use parapet_api::error::SignatureFault;
 use parapet_api::{ApiError, FieldFault, ValidationException, ValidationExceptionReason};
 use parapet_manifest::ManifestError;
 use thiserror::Error;
@@ -32,7 +31,7 @@ pub enum Failure {
     /// The caller's policies do not allow it: `AccessDeniedException`.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// The request came a second time: `InvalidSignatureException`.
+    /// The request came a second time: `ThrottlingException`, see [`Replayed`].
     #[error(transparent)]
     Replayed(#[from] Replayed),
     /// `ResourceNotFoundException`.
@@ -168,8 +167,7 @@ impl Failure {
                 .into()
             }
             Self::Denied(Denied(message)) => ApiError::AccessDenied { message },
-            Self::Replayed(replayed) => ApiError::Signature {
-                fault: SignatureFault::InvalidSignature,
+            Self::Replayed(replayed) => ApiError::Throttling {
                 message: replayed.to_string(),
             },
             Self::NotFound { kind, id } => ApiError::not_found(kind, &id),

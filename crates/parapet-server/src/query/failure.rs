@@ -158,8 +158,6 @@ codes! {
     PackedPolicyTooLarge = 400,
     /// A policy that cannot be attached to this kind of identity.
     PolicyNotAttachable = 400,
-    /// The request came a second time.
-    SignatureDoesNotMatch = 403,
     /// Too many requests.
     Throttling = 400,
     /// Nobody but its service changes it.

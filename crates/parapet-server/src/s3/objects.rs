@@ -62,14 +62,17 @@ impl Bucket {
         // (`spec/security.md` section 3); here the two are one.
         let Scope { account, region } = &call.scope;
         let point = format!("arn:aws:s3:{region}:{account}:accesspoint/{bucket}");
-        let (resource, point) = match key {
+        let (resource, behind) = match key {
             Some(key) => (
                 format!("arn:aws:s3:::{bucket}/{key}"),
                 format!("{point}/object/{key}"),
             ),
-            None => (format!("arn:aws:s3:::{bucket}"), point),
+            None => (format!("arn:aws:s3:::{bucket}"), point.clone()),
         };
-        let ask = Ask::new(operation.action(), &resource).or_named(&point);
+        let ask = Ask::new(operation.action(), &resource)
+            .or_named(&behind)
+            .with("s3:DataAccessPointArn", point.as_str())
+            .with("s3:DataAccessPointAccount", account.as_str());
         call.authorize(&ask)
             .map_err(|denied| s3_error!(AccessDenied, "{denied}"))?;
         if bucket != self.name {

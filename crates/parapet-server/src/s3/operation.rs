@@ -80,7 +80,7 @@ impl From<Unmade> for S3Error {
         match unmade {
             Unmade::Store(error) => internal(error),
             Unmade::Replayed(replayed) => {
-                Self::with_message(S3ErrorCode::SignatureDoesNotMatch, replayed.to_string())
+                Self::with_message(S3ErrorCode::SlowDown, replayed.to_string())
             }
         }
     }

@@ -33,6 +33,15 @@ use crate::call::{Call, Incoming};
 use crate::query::{self, Failure, Form, STS, Xml};
 use crate::store::Micros;
 
+/// Everything that is served.
+pub const OPERATIONS: &[&str] = &[
+    "AssumeRole",
+    WEB_IDENTITY,
+    "GetAccessKeyInfo",
+    "GetCallerIdentity",
+    "GetSessionToken",
+];
+
 /// The one action that needs no signature.
 const WEB_IDENTITY: &str = "AssumeRoleWithWebIdentity";
 

@@ -7,9 +7,12 @@
 )]
 
 mod audit;
+mod authorization;
+mod console;
 mod credentials;
 mod devices;
 mod objects;
 mod plane;
+mod repetition;
 mod secrets;
 mod transport;

@@ -17,6 +17,12 @@ pub(crate) struct Plane {
     pub(crate) data: tempfile::TempDir,
 }
 
+/// A long-term access key.
+pub(crate) struct Key {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
 impl Plane {
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
@@ -95,15 +101,8 @@ impl Plane {
             .expect("a client")
     }
 
-    /// A signed request that is not sent yet.
-    pub(crate) fn signed(
-        &self,
-        service: &str,
-        method: &str,
-        target: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> reqwest::RequestBuilder {
+    /// The first user's key.
+    pub(crate) fn admin(&self) -> Key {
         let credentials = self.file("credentials");
         let value = |name: &str| {
             let line = credentials
@@ -112,6 +111,45 @@ impl Plane {
                 .expect(name);
             line.split_once(" = ").expect("a value").1.to_owned()
         };
+        Key {
+            id: value("aws_access_key_id"),
+            secret: value("aws_secret_access_key"),
+        }
+    }
+
+    /// A request of the first user, signed and not sent yet.
+    pub(crate) fn signed(
+        &self,
+        service: &str,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> reqwest::RequestBuilder {
+        let client = self.client(None);
+        self.signed_by(
+            &client,
+            &self.admin(),
+            service,
+            method,
+            target,
+            headers,
+            body,
+        )
+    }
+
+    /// A request of anybody, signed and not sent yet.
+    #[expect(clippy::too_many_arguments, reason = "all that makes a request")]
+    pub(crate) fn signed_by(
+        &self,
+        client: &reqwest::Client,
+        key: &Key,
+        service: &str,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> reqwest::RequestBuilder {
         let host = self.server.api_addr.to_string();
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -122,8 +160,8 @@ impl Plane {
             target,
             headers: &all,
             body,
-            access_key: &value("aws_access_key_id"),
-            secret_key: &value("aws_secret_access_key"),
+            access_key: &key.id,
+            secret_key: &key.secret,
             region: "us-west-2",
             service,
             now: since.as_secs(),
@@ -131,7 +169,7 @@ impl Plane {
         .expect("a signature");
         let method = method.parse().expect("a method");
         let url = format!("https://{host}{target}");
-        let mut request = self.client(None).request(method, url).body(body.to_vec());
+        let mut request = client.request(method, url).body(body.to_vec());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -139,6 +177,41 @@ impl Plane {
             request = request.header(name, value);
         }
         request
+    }
+
+    /// A call of IAM by the first user, which must succeed.
+    pub(crate) async fn iam(&self, fields: &[(&str, &str)]) -> String {
+        let mut body = url::form_urlencoded::Serializer::new(String::new());
+        body.append_pair("Version", "2010-05-08");
+        body.extend_pairs(fields);
+        let kind = "application/x-www-form-urlencoded; charset=utf-8";
+        let (headers, body) = ([("content-type", kind)], body.finish());
+        loop {
+            let request = self.signed("iam", "POST", "/", &headers, body.as_bytes());
+            let answer = request.send().await.expect("an answer");
+            let status = answer.status();
+            let text = answer.text().await.expect("a body");
+            // The same within a second is signed the same; sign anew, as SDKs do.
+            if element(&text, "Code") != Some("Throttling") {
+                assert_eq!(status, 200, "{fields:?}: {text}");
+                return text;
+            }
+        }
+    }
+
+    /// A new user without policies, and its key.
+    pub(crate) async fn user(&self, name: &str) -> Key {
+        self.iam(&[("Action", "CreateUser"), ("UserName", name)])
+            .await;
+        let made = self
+            .iam(&[("Action", "CreateAccessKey"), ("UserName", name)])
+            .await;
+        Key {
+            id: element(&made, "AccessKeyId").expect("a key").to_owned(),
+            secret: element(&made, "SecretAccessKey")
+                .expect("a secret")
+                .to_owned(),
+        }
     }
 
     /// A signed call of a service that speaks JSON.
@@ -160,6 +233,12 @@ impl Plane {
             serde_json::from_str(&text).unwrap_or(Value::String(text)),
         )
     }
+}
+
+/// The text of the first XML element of this name.
+pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once("</")?.0)
 }
 
 /// Free ports, and the master key beside the data.
