@@ -27,6 +27,7 @@ lint: setup ## Format, clippy, crate directions, licences and bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo xtask check-deps
+	cargo xtask check-promises
 	tools/deny
 	$(PYTHON) -m ruff check python examples bench tests
 	$(PYTHON) -m ruff format --check python examples bench tests
@@ -47,6 +48,10 @@ model: build ## Train the sample's detector on the synthetic scenes (minutes; no
 .PHONY: bench
 bench: build ## Speed as ratios against named peers (a minute; not part of CI)
 	tools/bench
+
+.PHONY: sbom
+sbom: setup ## Software bill of materials (CycloneDX) of each executable, into target/sbom
+	tools/sbom
 
 .PHONY: ci
 ci: lint test ## What continuous integration runs

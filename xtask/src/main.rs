@@ -2,12 +2,14 @@
 //!
 //! `cargo xtask check-deps` holds the directions between crates, the purity of the pure ones and a
 //! reason for each dependency; `cargo xtask check-libs` holds which executable may link which
-//! shared library. Both read what is there (`cargo metadata`, the page of reasons, the built
-//! files) and change nothing.
+//! shared library; `cargo xtask check-promises` holds a test or a date for each row of
+//! `docs/security.md`. All read what is there (`cargo metadata`, the pages, the built files) and
+//! change nothing.
 #![forbid(unsafe_code)]
 
 mod check_deps;
 mod check_libs;
+mod check_promises;
 mod reasons;
 
 use std::process::ExitCode;
@@ -17,8 +19,9 @@ fn main() -> ExitCode {
     let result = match verb.as_str() {
         "check-deps" => check_deps::run(),
         "check-libs" => check_libs::run(),
+        "check-promises" => check_promises::run(),
         _ => {
-            eprintln!("usage: cargo xtask check-deps | check-libs");
+            eprintln!("usage: cargo xtask check-deps | check-libs | check-promises");
             return ExitCode::from(2);
         }
     };
