@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parapet_auth::policy::{Context as Circumstances, Decision, Denial, Grants, Question, decide};
 use parapet_auth::{Authenticated, Caller};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::audit::Draft;
@@ -48,6 +49,25 @@ pub struct Incoming<'a> {
     pub body: &'a [u8],
     /// Names the request in the log and in the answer.
     pub request_id: &'a str,
+}
+
+impl Incoming<'_> {
+    /// The members of a request that speaks JSON, as they came: for the audit trail, which masks
+    /// them. `labels` are those of the path, decoded.
+    #[must_use]
+    pub fn members<'l>(&self, labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> Value {
+        let mut members = match serde_json::from_slice(self.body) {
+            Ok(Value::Object(members)) => members,
+            _ => Map::new(),
+        };
+        for (name, value) in url::form_urlencoded::parse(self.query.as_bytes()) {
+            members.insert(name.into_owned(), Value::from(value));
+        }
+        for (name, value) in labels {
+            members.insert(name.to_owned(), Value::from(value));
+        }
+        Value::Object(members)
+    }
 }
 
 /// What a request's signature may be used for: one change, or one call that makes several.

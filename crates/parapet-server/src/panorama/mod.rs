@@ -39,9 +39,8 @@ mod update_device_metadata;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use parapet_api::{ApiError, Request, Route};
+use parapet_api::{ApiError, Request};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::audit::{Access, Outcome};
 use crate::call::{Call, Incoming};
@@ -83,26 +82,13 @@ async fn answer(call: &Call, incoming: Incoming<'_>) -> Result<Vec<u8>, ApiError
         Access::Write
     };
     call.draft.operation("panorama", operation.name(), access);
-    call.draft.parameters(&parameters(&route, query, body));
+    let labels = route.labels.iter();
+    let labels = labels.map(|(name, value)| (*name, value.as_str()));
+    call.draft.parameters(&incoming.members(labels));
     let request = Request::read(route, query, body)?;
     dispatch(call, request)
         .await
         .map_err(|failure| to_api(failure, operation.name(), request_id))
-}
-
-/// The members of a request as they came, for the audit trail, which masks them.
-fn parameters(route: &Route, query: &str, body: &[u8]) -> Value {
-    let mut members = match serde_json::from_slice(body) {
-        Ok(Value::Object(members)) => members,
-        _ => Map::new(),
-    };
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        members.insert(name.into_owned(), Value::from(value));
-    }
-    for (name, value) in &route.labels {
-        members.insert((*name).to_owned(), Value::from(value.as_str()));
-    }
-    Value::Object(members)
 }
 
 /// What the caller is told of a failure; what the caller is not told goes to the log.

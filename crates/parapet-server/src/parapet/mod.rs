@@ -14,7 +14,7 @@ pub(crate) mod update_camera;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::call::{Call, Incoming};
 use crate::panorama::{Failure, error_response, to_api};
@@ -29,9 +29,9 @@ pub async fn handle(call: &Call, incoming: Incoming<'_>) -> Response<Bytes> {
     };
     call.draft
         .operation("parapet", operation.name(), operation.access());
-    call.draft
-        .parameters(&parameters(operation, label.as_deref(), incoming));
-    let label = label.as_deref().unwrap_or_default();
+    let labels = operation.label().map(|name| (name, label.as_str()));
+    call.draft.parameters(&incoming.members(labels));
+    let label = label.as_str();
     let outcome = match operation {
         Operation::CreateConsoleSession => create_console_session::call(call).await,
         Operation::SearchAudit => search_audit::call(call, incoming.query).await,
@@ -48,21 +48,6 @@ pub async fn handle(call: &Call, incoming: Incoming<'_>) -> Response<Bytes> {
         Ok(value) => answer(&value),
         Err(failure) => error_response(&to_api(failure, operation.name(), incoming.request_id)),
     }
-}
-
-/// The members of a request as they came, for the audit trail, which masks them.
-fn parameters(operation: Operation, label: Option<&str>, incoming: Incoming<'_>) -> Value {
-    let mut members = match serde_json::from_slice(incoming.body) {
-        Ok(Value::Object(members)) => members,
-        _ => Map::new(),
-    };
-    for (name, value) in url::form_urlencoded::parse(incoming.query.as_bytes()) {
-        members.insert(name.into_owned(), Value::from(value));
-    }
-    if let (Some(name), Some(value)) = (operation.label(), label) {
-        members.insert(name.to_owned(), Value::from(value));
-    }
-    Value::Object(members)
 }
 
 fn answer(value: &Value) -> Response<Bytes> {

@@ -57,9 +57,9 @@ operations! {
 }
 
 impl Operation {
-    /// The operation of a raw path, and its label, decoded.
+    /// The operation of a raw path, and its label, decoded; empty where it has none.
     #[must_use]
-    pub fn find(method: &str, raw_path: &str) -> Option<(Self, Option<String>)> {
+    pub fn find(method: &str, raw_path: &str) -> Option<(Self, String)> {
         Self::ALL
             .iter()
             .filter(|operation| operation.method() == method)
@@ -83,10 +83,10 @@ impl Operation {
         }
     }
 
-    /// `None` when the path is another's; the inner value is the label, if it has one.
-    fn matched(self, raw_path: &str) -> Option<Option<String>> {
+    /// The label of a path; `None` when the path is another's.
+    fn matched(self, raw_path: &str) -> Option<String> {
         let Some(label) = self.label() else {
-            return (self.template() == raw_path).then_some(None);
+            return (self.template() == raw_path).then(String::new);
         };
         let head = &self.template()[..self.template().len() - label.len() - 2];
         let raw = raw_path.strip_prefix(head)?;
@@ -94,7 +94,7 @@ impl Operation {
             return None;
         }
         let label = percent_decode_str(raw).decode_utf8().ok()?;
-        Some(Some(label.into_owned()))
+        Some(label.into_owned())
     }
 }
 
@@ -106,11 +106,11 @@ mod tests {
     fn a_path_names_an_operation_and_its_label() {
         assert_eq!(
             Operation::find("PUT", "/parapet/cameras/gate%20north"),
-            Some((Operation::UpdateCamera, Some("gate north".to_owned())))
+            Some((Operation::UpdateCamera, "gate north".to_owned()))
         );
         assert_eq!(
             Operation::find("POST", "/parapet/console-sessions"),
-            Some((Operation::CreateConsoleSession, None))
+            Some((Operation::CreateConsoleSession, String::new()))
         );
     }
 

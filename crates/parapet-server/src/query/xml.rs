@@ -96,7 +96,7 @@ mod tests {
     fn lists_are_members_and_text_stays_text() {
         let mut xml = Xml::default();
         xml.list("Users", ["a", "<b>"], |xml, name| {
-            xml.text("UserName", name)
+            xml.text("UserName", name);
         });
         xml.texts("Names", ["&"]);
         xml.optional("None", None::<&str>);

@@ -24,13 +24,9 @@ struct Canary {
 impl Canary {
     /// As text, as hexadecimal digits of both cases, and as base64.
     fn text(what: &'static str, value: &str, meant_in: &'static [&'static str]) -> Self {
-        let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let forms = [
-            value.to_owned(),
-            hex.to_uppercase(),
-            hex,
-            base64(value.as_bytes()),
-        ];
+        let hex = data_encoding::HEXLOWER.encode(value.as_bytes());
+        let base64 = base64(value.as_bytes());
+        let forms = [value.to_owned(), hex.to_uppercase(), hex, base64];
         Self {
             what,
             forms: forms.map(String::into_bytes).to_vec(),
@@ -39,8 +35,7 @@ impl Canary {
     }
 
     fn found_in(&self, bytes: &[u8]) -> bool {
-        let holds = |form: &Vec<u8>| bytes.windows(form.len()).any(|window| window == form);
-        self.forms.iter().any(holds)
+        self.forms.iter().any(|form| find(bytes, form))
     }
 
     fn meant(&self, file: &Path) -> bool {
@@ -160,26 +155,14 @@ fn in_processes(demo: &Demo, canaries: &[Canary]) -> Result<()> {
 }
 
 fn find(bytes: &[u8], word: &[u8]) -> bool {
-    bytes.windows(word.len()).any(|window| window == word)
+    memchr::memmem::find(bytes, word).is_some()
 }
 
+/// What stands for these bytes in any longer text in base64.
 fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let number = group
-            .iter()
-            .chain([&0, &0])
-            .take(3)
-            .fold(0u32, |sum, byte| sum << 8 | u32::from(*byte));
-        // Only whole digits: what follows in a longer text does not change them.
-        for at in 0..=group.len() {
-            let digit = DIGITS[(number >> (18 - 6 * at) & 63) as usize];
-            text.push(char::from(digit));
-        }
-    }
+    let mut text = data_encoding::BASE64_NOPAD.encode(bytes);
     // The last digit of an incomplete group also depends on what follows.
-    if bytes.len() % 3 != 0 {
+    if !bytes.len().is_multiple_of(3) {
         text.pop();
     }
     text
