@@ -187,22 +187,19 @@ impl Matrix {
         let headers: Vec<(&str, &str)> =
             wanted.kind.iter().map(|it| ("content-type", *it)).collect();
         let (method, target, body) = (wanted.method, &wanted.target, wanted.body.as_bytes());
-        let request = match key {
-            Some(key) => {
-                let client = &self.client;
-                self.plane
-                    .signed_by(client, key, service, method, target, &headers, body)
-            }
-            None => {
-                let method = method.parse().expect("a method");
-                let request = self.client.request(method, self.plane.url(target));
-                headers
-                    .iter()
-                    .fold(request, |request, (name, value)| {
-                        request.header(*name, *value)
-                    })
-                    .body(body.to_vec())
-            }
+        let request = if let Some(key) = key {
+            let client = &self.client;
+            self.plane
+                .signed_by(client, key, service, method, target, &headers, body)
+        } else {
+            let method = method.parse().expect("a method");
+            let request = self.client.request(method, self.plane.url(target));
+            headers
+                .iter()
+                .fold(request, |request, (name, value)| {
+                    request.header(*name, *value)
+                })
+                .body(body.to_vec())
         };
         let answer = request.send().await.expect("an answer");
         let status = answer.status().as_u16();
