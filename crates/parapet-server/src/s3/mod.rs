@@ -15,7 +15,7 @@ mod sink;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;
@@ -23,7 +23,7 @@ use parapet_auth::Authenticated;
 use parapet_auth::sigv4::BodyProof;
 use s3s::service::{S3Service, S3ServiceBuilder};
 
-use crate::audit::Access;
+use crate::audit::{Access, Outcome};
 use crate::call::Call;
 use crate::context::Context;
 use crate::front::{self, ResponseBody};
@@ -36,6 +36,9 @@ pub use operation::Operation;
 
 /// Largest object (`spec/api.md` section 10), and the largest single body.
 const OBJECT_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+
+/// Largest error that the S3 library writes, with room to spare.
+const ERROR_BYTES: usize = 64 * 1024;
 
 /// Fields of a signature, which mean nothing behind the verifier.
 const SIGNATURE_HEADERS: [&str; 5] = [
@@ -97,7 +100,7 @@ impl S3Front {
             .response(request_id);
         }
         let mut answer = match answer {
-            Ok(answer) => answer.map(s3s::Body::boxed_unsync),
+            Ok(answer) => told(answer.map(s3s::Body::boxed_unsync)).await,
             Err(error) => {
                 tracing::error!(request_id, ?error, "an S3 request failed");
                 Refusal {
@@ -119,6 +122,38 @@ impl S3Front {
         protect(answer.headers_mut(), request_id);
         answer
     }
+}
+
+/// An answer that carries what the audit trail shall say of it, where it is an error: the S3
+/// library writes those itself, in memory.
+async fn told(answer: Response<ResponseBody>) -> Response<ResponseBody> {
+    let status = answer.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return answer;
+    }
+    let (mut parts, mut body) = answer.into_parts();
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(data)) if bytes.len() + data.len() <= ERROR_BYTES => {
+                bytes.extend_from_slice(&data);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(%error, "could not read an error of the S3 library");
+                break;
+            }
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let element = |name: &str| {
+        let rest = text.split_once(&format!("<{name}>"))?.1;
+        Some(rest.split_once("</")?.0)
+    };
+    let code = element("Code").unwrap_or(status.as_str());
+    let outcome = Outcome::failure(code, element("Message").unwrap_or_default());
+    parts.extensions.insert(outcome);
+    Response::from_parts(parts, front::full(bytes.freeze()))
 }
 
 /// A request that is refused before the S3 library sees it.

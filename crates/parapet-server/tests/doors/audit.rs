@@ -73,6 +73,8 @@ async fn calls_devices_and_sign_ins_are_recorded_without_their_secrets() {
         let answer = forged.send().await.expect("an answer");
         assert!(answer.status().is_client_error());
     }
+    let other = plane.signed("s3", "GET", "/another-bucket/key", &[], b"");
+    assert_eq!(other.send().await.expect("an answer").status(), 404);
     // A deleted device is refused, and told once however often it asks.
     let path = format!("/devices/{}", config.device);
     plane.call("panorama", "DELETE", &path, &json!({})).await;
@@ -98,6 +100,8 @@ async fn calls_devices_and_sign_ins_are_recorded_without_their_secrets() {
     assert_eq!(tls.tls_version, "TLSv1.3");
     assert_eq!(created[0].source_ip_address, "127.0.0.1");
     assert_eq!(created[0].user_identity.user_name.as_deref(), Some("admin"));
+    let object = named(&all, "GetObject")[0];
+    assert_eq!(object.error_code.as_deref(), Some("NoSuchBucket"));
     let provisioned = &named(&all, "ProvisionDevice")[0].additional_event_data;
     let decision = &provisioned["decisions"][0];
     assert_eq!(decision["effect"], "Allow", "{decision}");
