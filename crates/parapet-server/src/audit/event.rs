@@ -81,6 +81,19 @@ pub enum Event<'a> {
     },
     /// Stored secrets are now sealed by another master key.
     MasterKeyRotated { key: &'a str },
+    /// Somebody with the data directory and the master key made a new key for the first user.
+    AdminRecovered {
+        /// Its ARN.
+        user: &'a str,
+        /// ID of the new key.
+        key: &'a str,
+        /// ID of the key that it took the place of.
+        removed: Option<&'a str>,
+        /// The boundary that was taken away.
+        boundary: Option<&'a str>,
+        /// Who ran the command, as the operating system numbers users.
+        uid: u32,
+    },
     /// A new key signs checkpoints.
     CheckpointKeyMade { key: &'a str },
     /// A signed checkpoint left the server.
@@ -186,6 +199,21 @@ impl Event<'_> {
             Self::MasterKeyRotated { key } | Self::CheckpointKeyMade { key } => {
                 record.request_parameters = parameters([("keyId", key)]);
             }
+            Self::AdminRecovered {
+                user,
+                key,
+                removed,
+                boundary,
+                uid,
+            } => {
+                about(&mut record, user);
+                record.request_parameters = json!({
+                    "accessKeyId": key,
+                    "removedAccessKeyId": removed,
+                    "removedPermissionsBoundary": boundary,
+                    "uid": uid,
+                });
+            }
             Self::CheckpointExported {
                 sequence,
                 hash,
@@ -213,6 +241,7 @@ impl Event<'_> {
             Self::ViewingBegan { .. } | Self::ViewingRefused { .. } => "ViewingBegan",
             Self::ViewingEnded { .. } => "ViewingEnded",
             Self::MasterKeyRotated { .. } => "MasterKeyRotated",
+            Self::AdminRecovered { .. } => "AdminRecovered",
             Self::CheckpointKeyMade { .. } => "CheckpointKeyMade",
             Self::CheckpointExported { .. } => "CheckpointExported",
         }

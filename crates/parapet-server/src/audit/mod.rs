@@ -265,6 +265,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Records an event in the transaction of its change, for a command that works on the database
+/// itself, beside a server or without one.
+pub(crate) fn append_event(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    event: &Event<'_>,
+) -> Result<(), StoreError> {
+    let place = Place {
+        account: scope.account.clone(),
+        region: scope.region.clone(),
+    };
+    append(tx, &event.record(&place, Micros::now()))?;
+    Ok(())
+}
+
 /// Appends a record at the trail's end, in this transaction; its number.
 fn append(tx: &Tx<'_>, record: &Record) -> Result<i64, StoreError> {
     let text = record.to_text().map_err(|source| StoreError::Document {

@@ -1,4 +1,6 @@
 //! The first account and its user `admin`, and the files that point the AWS tools at this server.
+//!
+//! `super::recover` makes another key for `admin` with what is here.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -18,9 +20,11 @@ use crate::store::{
 };
 
 /// Name of the first user. Not the account's root: it has a policy and can be taken away.
-const ADMIN: &str = "admin";
+pub(super) const ADMIN: &str = "admin";
 /// What it may: everything, by a policy that can be seen and detached.
-const ADMINISTRATOR: &str = "arn:aws:iam::aws:policy/AdministratorAccess";
+pub(super) const ADMINISTRATOR: &str = "arn:aws:iam::aws:policy/AdministratorAccess";
+/// The file in `DATA/admin` with the key of `admin`.
+pub(super) const CREDENTIALS: &str = "credentials";
 
 /// How clients reach the server.
 #[derive(Debug, Clone, Copy)]
@@ -51,33 +55,9 @@ pub async fn first_start(
         Some(account) => account.clone(),
         None => random_account()?,
     };
-    let made = IdentityError::Random;
     let now = Micros::now();
-    let user = User {
-        id: format!("AIDA{}", &random::base32::<16>().map_err(made)?[..17]),
-        name: ADMIN.to_owned(),
-        path: "/".to_owned(),
-        boundary: None,
-        not_before: None,
-        created: now,
-    };
-    let id = format!("AKIA{}", &random::base32::<16>().map_err(made)?[..16]);
-    let secret =
-        Zeroizing::new(data_encoding::BASE64.encode(&random::bytes::<30>().map_err(made)?));
-    let wrapped = master.wrap(
-        &key_label(&account, &id),
-        secret.as_bytes(),
-        random::bytes().map_err(made)?,
-    )?;
-    let key = AccessKey {
-        account: account.clone(),
-        id,
-        user: user.id.clone(),
-        wrapped,
-        status: KeyStatus::Active,
-        last_use: None,
-        created: now,
-    };
+    let user = new_user(now)?;
+    let (key, _) = new_key(&account, &user.id, master, now)?;
     let owner = account.clone();
     store
         .write(move |tx| {
@@ -93,6 +73,47 @@ pub async fn first_start(
     })
 }
 
+/// The user `admin`, new.
+pub(super) fn new_user(now: Micros) -> Result<User, IdentityError> {
+    let random = random::base32::<16>().map_err(IdentityError::Random)?;
+    Ok(User {
+        id: format!("AIDA{}", &random[..17]),
+        name: ADMIN.to_owned(),
+        path: "/".to_owned(),
+        boundary: None,
+        not_before: None,
+        created: now,
+    })
+}
+
+/// An access key for the user with this ID, and its secret.
+pub(super) fn new_key(
+    account: &str,
+    user: &str,
+    master: &KeyRing,
+    now: Micros,
+) -> Result<(AccessKey, Zeroizing<String>), IdentityError> {
+    let made = IdentityError::Random;
+    let id = format!("AKIA{}", &random::base32::<16>().map_err(made)?[..16]);
+    let bytes = Zeroizing::new(random::bytes::<30>().map_err(made)?);
+    let secret = Zeroizing::new(data_encoding::BASE64.encode(&*bytes));
+    let wrapped = master.wrap(
+        &key_label(account, &id),
+        secret.as_bytes(),
+        random::bytes().map_err(made)?,
+    )?;
+    let key = AccessKey {
+        account: account.to_owned(),
+        id,
+        user: user.to_owned(),
+        wrapped,
+        status: KeyStatus::Active,
+        last_use: None,
+        created: now,
+    };
+    Ok((key, secret))
+}
+
 /// Writes `DATA/admin/{credentials,config,ca.pem,env}`, anew at every start: the port may differ.
 pub async fn write_files(
     store: &Store,
@@ -102,24 +123,24 @@ pub async fn write_files(
     endpoint: Endpoint<'_>,
 ) -> Result<(), IdentityError> {
     let account = scope.account.clone();
+    let before = fs::read_to_string(config.data.join("admin").join(CREDENTIALS));
+    let before = Zeroizing::new(before.unwrap_or_default());
     let key = store
         .read::<_, StoreError, _>(move |connection| {
             let Some(admin) = users::by_name(connection, &account, ADMIN)? else {
                 return Ok(None);
             };
-            let keys = access_keys::of_user(connection, &account, &admin.id)?;
-            Ok(keys.into_iter().next())
+            Ok(chosen(
+                access_keys::of_user(connection, &account, &admin.id)?,
+                &before,
+            ))
         })
         .await?;
-    // Without the first key (it may have been deleted) the other files are still of use.
+    // Without a key (all may have been deleted) the other files are still of use.
     let credentials = match key {
         Some(key) => {
             let secret = master.unwrap(&key_label(&key.account, &key.id), &key.wrapped)?;
-            Some(Zeroizing::new(format!(
-                "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
-                key.id,
-                String::from_utf8_lossy(&secret)
-            )))
+            Some(credentials(&key.id, &String::from_utf8_lossy(&secret)))
         }
         None => None,
     };
@@ -154,16 +175,31 @@ pub async fn write_files(
         ("ca.pem", Some(endpoint.ca_pem)),
         ("config", Some(profile.as_str())),
         ("env", Some(exports.as_str())),
-        (
-            "credentials",
-            credentials.as_ref().map(|text| text.as_str()),
-        ),
+        (CREDENTIALS, credentials.as_ref().map(|text| text.as_str())),
     ] {
         if let Some(text) = text {
             replace(&directory.join(name), text)?;
         }
     }
     Ok(())
+}
+
+/// The key that the files give: the one they gave `before` while it is active, else the oldest
+/// active one. So a start does not take back the key of a recovery.
+fn chosen(keys: Vec<AccessKey>, before: &str) -> Option<AccessKey> {
+    let mut active: Vec<AccessKey> = keys
+        .into_iter()
+        .filter(|key| key.status == KeyStatus::Active)
+        .collect();
+    let known = active.iter().position(|key| before.contains(&key.id));
+    (!active.is_empty()).then(|| active.swap_remove(known.unwrap_or(0)))
+}
+
+/// The text of `DATA/admin/credentials`.
+pub(super) fn credentials(id: &str, secret: &str) -> Zeroizing<String> {
+    Zeroizing::new(format!(
+        "[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"
+    ))
 }
 
 /// Writes `DATA/admin/ca.pem`: the server's authorities that clients trust.
@@ -194,7 +230,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Writes a file that its owner alone can read, all or nothing.
-fn replace(path: &Path, text: &str) -> Result<(), IdentityError> {
+pub(super) fn replace(path: &Path, text: &str) -> Result<(), IdentityError> {
     let failed = |source| IdentityError::File {
         path: path.to_owned(),
         source,
@@ -212,4 +248,39 @@ fn replace(path: &Path, text: &str) -> Result<(), IdentityError> {
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
     fs::rename(&new, path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str, status: KeyStatus) -> AccessKey {
+        AccessKey {
+            account: "123456789012".to_owned(),
+            id: id.to_owned(),
+            user: "AIDA".to_owned(),
+            wrapped: Vec::new(),
+            status,
+            last_use: None,
+            created: Micros(0),
+        }
+    }
+
+    fn chosen_id(keys: &[(&str, KeyStatus)], before: &str) -> Option<String> {
+        let keys = keys.iter().map(|(id, status)| key(id, *status)).collect();
+        chosen(keys, before).map(|key| key.id)
+    }
+
+    #[test]
+    fn the_files_keep_the_key_that_they_have_while_it_is_active() {
+        use KeyStatus::{Active, Inactive};
+        let file = credentials("AKIANEW", "secret");
+        let both = [("AKIAOLD", Active), ("AKIANEW", Active)];
+        assert_eq!(chosen_id(&both, &file).as_deref(), Some("AKIANEW"));
+        assert_eq!(chosen_id(&both, "").as_deref(), Some("AKIAOLD"));
+        let one = [("AKIAOLD", Active), ("AKIANEW", Inactive)];
+        assert_eq!(chosen_id(&one, &file).as_deref(), Some("AKIAOLD"));
+        assert_eq!(chosen_id(&[("AKIAOLD", Inactive)], ""), None);
+        assert_eq!(chosen_id(&[], &file), None);
+    }
 }

@@ -14,6 +14,7 @@ mod key_command;
 mod key_ring;
 mod master_key;
 mod operator_certificate;
+mod recover;
 pub mod rollover;
 pub mod rotation;
 mod server_certificate;
@@ -36,6 +37,7 @@ pub use key_ring::KeyRing;
 pub(crate) use master_key::is_inside;
 pub use master_key::{KeySource, MasterKeyError};
 pub use operator_certificate::{CertificateFault, CertificateFiles, OperatorCertificate};
+pub use recover::{Recovered, recover};
 pub use server_certificate::ServerCertificate;
 pub use service_key::service_key;
 
@@ -55,6 +57,11 @@ pub enum IdentityError {
         /// As stored.
         found: String,
     },
+    /// There is no control plane in the directory.
+    #[error(
+        "find a control plane in {0}: it has no parapet.db with an account; name the data directory of a server that was started once"
+    )]
+    NoControlPlane(PathBuf),
     /// A file cannot be read or written.
     #[error("use {path}")]
     File {
