@@ -1,4 +1,4 @@
-//! `parapet key`: the master key of the control plane.
+//! `parapet key`: users' access keys, and the master key of the control plane.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -7,13 +7,29 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use crate::api::{Access, Client};
+use crate::principals::access_key::{self, Change};
 
 /// Between two looks at a rotation.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What can be done with keys.
 #[derive(Debug, clap::Subcommand)]
+#[command(after_help = "Examples:\n  \
+    parapet key create ann --save ann\n  \
+    parapet key list ann\n  \
+    parapet key deactivate AKIAIOSFODNN7EXAMPLE\n  \
+    parapet key rotate")]
 pub(crate) enum Verb {
+    /// Make an access key for a user
+    Create(access_key::Create),
+    /// Show access keys and when they were last used; never a secret
+    List(access_key::List),
+    /// Let an access key be used again
+    Activate(access_key::One),
+    /// Let an access key not be used until it is activated
+    Deactivate(access_key::One),
+    /// Delete an access key
+    Delete(access_key::One),
     /// Go over to a new master key: rewraps all stored secrets while the server answers
     Rotate(Rotate),
     /// Show which master keys there are, as JSON
@@ -42,6 +58,11 @@ pub(crate) struct Status {
 /// Carries it out.
 pub(crate) fn run(verb: &Verb) -> Result<()> {
     match verb {
+        Verb::Create(create) => access_key::create(create),
+        Verb::List(list) => access_key::list(list),
+        Verb::Activate(one) => access_key::change(one, Change::Activate),
+        Verb::Deactivate(one) => access_key::change(one, Change::Deactivate),
+        Verb::Delete(one) => access_key::change(one, Change::Delete),
         Verb::Rotate(rotate) => self::rotate(&Client::new(&rotate.access)?),
         Verb::Status(status) => {
             let answer = describe(&Client::new(&status.access)?)?;

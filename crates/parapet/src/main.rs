@@ -10,6 +10,7 @@ mod camera;
 mod console;
 mod demo;
 mod key;
+mod principals;
 mod server;
 
 use std::process::ExitCode;
@@ -43,7 +44,16 @@ enum Verb {
     /// Look into the audit trail, copy it, and tell whether it is whole
     #[command(subcommand)]
     Audit(audit::Verb),
-    /// Keys: the master key that wraps stored secrets
+    /// Users: people and programs with keys of their own
+    #[command(subcommand)]
+    User(principals::user::Verb),
+    /// Roles: what somebody may become for a while
+    #[command(subcommand)]
+    Role(principals::role::Verb),
+    /// Policies: who may do what; check, change and try them
+    #[command(subcommand)]
+    Policy(principals::policy::Verb),
+    /// Keys: access keys of users, and the master key that wraps stored secrets
     #[command(subcommand)]
     Key(key::Verb),
     /// Run all of it on this machine and show it working
@@ -58,6 +68,9 @@ fn main() -> ExitCode {
         Verb::Console(arguments) => console::run(&arguments).map(|()| true),
         Verb::Camera(verb) => camera::run(&verb).map(|()| true),
         Verb::Audit(verb) => audit::run(&verb),
+        Verb::User(verb) => principals::user::run(&verb).map(|()| true),
+        Verb::Role(verb) => principals::role::run(&verb).map(|()| true),
+        Verb::Policy(verb) => principals::policy::run(&verb),
         Verb::Key(verb) => key::run(&verb).map(|()| true),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
@@ -101,4 +114,25 @@ fn log_to_stderr() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_verb_and_option_fits_with_the_others() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_says_what_it_does() {
+        let mut left = vec![Cli::command()];
+        while let Some(command) = left.pop() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            left.extend(command.get_subcommands().cloned());
+        }
+    }
 }

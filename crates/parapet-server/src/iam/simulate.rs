@@ -208,4 +208,6 @@ fn write_statement(xml: &mut Xml, statement: &StatementRef) {
         "user-managed"
     };
     xml.text("SourcePolicyType", kind);
+    // Beyond AWS, whose positions in the text are of little use to people: which statement it is.
+    xml.text("SourceStatement", statement);
 }

@@ -98,12 +98,11 @@ fn change(
     let account = &scope.account;
     let found = users::by_name(tx, account, ADMIN)?;
     let is_new_user = found.is_none();
-    let mut user = match found {
-        Some(user) => user,
-        None => {
-            users::insert(tx, account, &fresh)?;
-            fresh
-        }
+    let mut user = if let Some(user) = found {
+        user
+    } else {
+        users::insert(tx, account, &fresh)?;
+        fresh
     };
     let removed_boundary = user.boundary.take();
     if removed_boundary.is_some() {

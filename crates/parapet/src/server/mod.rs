@@ -2,6 +2,7 @@
 
 mod backup;
 mod ca;
+mod recover;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,6 +60,8 @@ enum Verb {
     Backup(backup::Backup),
     /// Make a data directory from a backup
     Restore(backup::Restore),
+    /// Make a new key for the user admin when all are lost; on the server's host, running or not
+    Recover(recover::Recover),
     /// The certificate authorities: from one to the next, without enrolling devices anew
     #[command(subcommand)]
     Ca(ca::Verb),
@@ -69,6 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.verb {
         Some(Verb::Backup(backup)) => backup::write(backup),
         Some(Verb::Restore(restore)) => backup::restore(restore),
+        Some(Verb::Recover(recover)) => recover::run(recover),
         Some(Verb::Ca(verb)) => ca::run(verb),
         None => serve(arguments),
     }
