@@ -87,8 +87,8 @@ pub enum Event<'a> {
         user: &'a str,
         /// ID of the new key.
         key: &'a str,
-        /// ID of the key that it took the place of.
-        removed: Option<&'a str>,
+        /// IDs of the keys that were deleted.
+        removed: &'a [String],
         /// The boundary that was taken away.
         boundary: Option<&'a str>,
         /// Who ran the command, as the operating system numbers users.
@@ -209,7 +209,7 @@ impl Event<'_> {
                 about(&mut record, user);
                 record.request_parameters = json!({
                     "accessKeyId": key,
-                    "removedAccessKeyId": removed,
+                    "removedAccessKeyIds": removed,
                     "removedPermissionsBoundary": boundary,
                     "uid": uid,
                 });

@@ -37,7 +37,7 @@ pub use key_ring::KeyRing;
 pub(crate) use master_key::is_inside;
 pub use master_key::{KeySource, MasterKeyError};
 pub use operator_certificate::{CertificateFault, CertificateFiles, OperatorCertificate};
-pub use recover::{Recovered, recover};
+pub use recover::{OtherKeys, Recovered, recover};
 pub use server_certificate::ServerCertificate;
 pub use service_key::service_key;
 

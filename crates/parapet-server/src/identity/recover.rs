@@ -27,6 +27,15 @@ const MOST_KEYS: usize = 2;
 /// Sealed values that are opened before anything is changed: enough to know the master key by.
 const TRIED: usize = 16;
 
+/// What becomes of the keys that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherKeys {
+    /// They stay, but for one where there is no room for another: they are only lost.
+    Keep,
+    /// They are deleted, and sessions are void: somebody else has them.
+    End,
+}
+
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
@@ -44,8 +53,8 @@ pub struct Recovered {
     pub is_newly_attached: bool,
     /// The permissions boundary that was taken away.
     pub removed_boundary: Option<String>,
-    /// ID of the key that the new one took the place of.
-    pub removed_key: Option<String>,
+    /// IDs of the keys that were deleted.
+    pub removed_keys: Vec<String>,
     /// ID of its other key that can be used.
     pub other_key: Option<String>,
     /// Other policies that speak for the user, and groups: a deny in one of them still counts.
@@ -54,7 +63,11 @@ pub struct Recovered {
 
 /// Makes a new key for `admin`, the user itself and its policy too where they are missing, and
 /// writes `DATA/admin/credentials`. `uid` is who asks, for the audit trail.
-pub async fn recover(config: &ServerConfig, uid: u32) -> Result<Recovered, IdentityError> {
+pub async fn recover(
+    config: &ServerConfig,
+    others: OtherKeys,
+    uid: u32,
+) -> Result<Recovered, IdentityError> {
     let database = config.data.join("parapet.db");
     if !database.is_file() {
         return Err(IdentityError::NoControlPlane(config.data.clone()));
@@ -81,7 +94,7 @@ pub async fn recover(config: &ServerConfig, uid: u32) -> Result<Recovered, Ident
     let id = found.map_or_else(|| fresh.id.clone(), |user| user.id);
     let (key, secret) = new_key(&account, &id, &master, now)?;
     let (made, mut done) = store
-        .write(move |tx| change(tx, &scope, fresh, key, uid))
+        .write(move |tx| change(tx, &scope, fresh, key, others, uid))
         .await?;
     done.credentials = write_credentials(&config.data, &credentials(&made, &secret))?;
     Ok(done)
@@ -93,6 +106,7 @@ fn change(
     scope: &Scope,
     fresh: User,
     key: AccessKey,
+    others: OtherKeys,
     uid: u32,
 ) -> Result<(String, Recovered), StoreError> {
     let account = &scope.account;
@@ -105,7 +119,10 @@ fn change(
         fresh
     };
     let removed_boundary = user.boundary.take();
-    if removed_boundary.is_some() {
+    if others == OtherKeys::End {
+        user.not_before = Some(key.created);
+    }
+    if removed_boundary.is_some() || others == OtherKeys::End {
         users::update(tx, account, &user)?;
     }
     let holder = Holder::user(&user.id);
@@ -114,13 +131,21 @@ fn change(
     attachments::attach(tx, account, &holder, ADMINISTRATOR)?;
 
     let keys = access_keys::of_user(tx, account, &user.id)?;
-    let removed_key = one_too_many(&keys).map(|key| key.id.clone());
-    if let Some(id) = &removed_key {
+    let (removed, kept): (Vec<_>, Vec<_>) = match others {
+        OtherKeys::End => (keys, Vec::new()),
+        OtherKeys::Keep => {
+            let going = one_too_many(&keys).map(|key| key.id.clone());
+            keys.into_iter()
+                .partition(|key| Some(&key.id) == going.as_ref())
+        }
+    };
+    let removed_keys: Vec<String> = removed.into_iter().map(|key| key.id).collect();
+    for id in &removed_keys {
         access_keys::delete(tx, account, id)?;
     }
-    let other_key = keys
+    let other_key = kept
         .into_iter()
-        .find(|key| Some(&key.id) != removed_key.as_ref() && key.status == KeyStatus::Active)
+        .find(|key| key.status == KeyStatus::Active)
         .map(|key| key.id);
     let key = AccessKey {
         user: user.id.clone(),
@@ -142,7 +167,7 @@ fn change(
     let event = Event::AdminRecovered {
         user: &arn::user(account, &user.path, &user.name),
         key: &key.id,
-        removed: removed_key.as_deref(),
+        removed: &removed_keys,
         boundary: removed_boundary.as_deref(),
         uid,
     };
@@ -155,7 +180,7 @@ fn change(
         is_new_user,
         is_newly_attached,
         removed_boundary,
-        removed_key,
+        removed_keys,
         other_key,
         other_policies,
     };

@@ -93,7 +93,7 @@ pub(crate) struct Show {
     policy: String,
     /// The document of this version [default: the one that counts]
     #[arg(long, value_name = "vN")]
-    version: Option<String>,
+    version_id: Option<String>,
     #[command(flatten)]
     asking: Asking,
 }
@@ -237,7 +237,7 @@ fn show(arguments: &Show) -> Result<()> {
     let arn = policy_arn(&client, &arguments.policy)?;
     let asked = ("PolicyArn", arn.as_str());
     let policy = client.iam("GetPolicy", &[asked])?["Policy"].take();
-    let id = match &arguments.version {
+    let id = match &arguments.version_id {
         Some(version) => version.as_str(),
         None => text(&policy, "DefaultVersionId")?,
     };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use parapet_server::ServerConfig;
-use parapet_server::identity::{self, Recovered};
+use parapet_server::identity::{self, OtherKeys, Recovered};
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use serde_json::json;
@@ -26,6 +26,9 @@ pub(super) struct Recover {
     /// Configuration of the server (TOML), which tells where the master key is
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Delete its other keys and void its sessions: somebody else may have them
+    #[arg(long)]
+    end_others: bool,
     /// Region of the ARNs [default: us-west-2]
     #[arg(long)]
     region: Option<String>,
@@ -44,11 +47,16 @@ pub(super) fn run(arguments: &Recover) -> Result<()> {
     let uid = geteuid();
     // Before the run time starts its threads, which inherit what this thread may.
     become_owner(&config.data, uid)?;
+    let others = if arguments.end_others {
+        OtherKeys::End
+    } else {
+        OtherKeys::Keep
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the run time")?;
-    let done = runtime.block_on(identity::recover(&config, uid.as_raw()))?;
+    let done = runtime.block_on(identity::recover(&config, others, uid.as_raw()))?;
     report(&done);
     Ok(())
 }
@@ -91,15 +99,15 @@ fn report(done: &Recovered) {
             "made_user": done.is_new_user,
             "attached_administrator_access": done.is_newly_attached,
             "removed_boundary": done.removed_boundary,
-            "removed_access_key": done.removed_key,
+            "removed_access_keys": done.removed_keys,
             "other_access_key": done.other_key,
             "other_policies": done.other_policies,
         })
     );
     let (user, file) = (&done.user, done.credentials.display());
     eprintln!("{user} has a new key, in {file}. A running server takes it within a second.");
-    if let Some(key) = &done.removed_key {
-        eprintln!("The key {key} made room for it and is deleted.");
+    if !done.removed_keys.is_empty() {
+        eprintln!("Deleted: {}.", done.removed_keys.join(", "));
     }
     if let Some(key) = &done.other_key {
         eprintln!(
