@@ -64,11 +64,10 @@ pub(super) fn run(arguments: &Recover) -> Result<()> {
 /// Root becomes the user that the server runs as: that one may write everything that is needed
 /// here, and so nothing in its directory (a link, say) can lead root to other files.
 fn become_owner(data: &Path, uid: Uid) -> Result<()> {
-    let database = data.join("parapet.db");
-    let owner = std::fs::metadata(&database).with_context(|| {
+    // The directory's owner and not the database's: what is in the directory is its owner's word.
+    let owner = std::fs::metadata(data).with_context(|| {
         format!(
-            "read {}: is {} the data directory of a control plane?",
-            database.display(),
+            "read {}: is it the data directory of a control plane?",
             data.display()
         )
     })?;
