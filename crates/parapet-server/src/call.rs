@@ -165,15 +165,6 @@ impl<'a> Ask<'a> {
         self
     }
 
-    /// All keys of a context.
-    #[must_use]
-    pub fn with_all(mut self, keys: &Circumstances) -> Self {
-        for (key, values) in keys.iter() {
-            self.keys.set_all(key, values.iter().cloned());
-        }
-        self
-    }
-
     /// Any other key.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
@@ -223,25 +214,24 @@ impl Call {
     /// policies.
     pub fn authorize(&self, ask: &Ask<'_>) -> Result<(), Denied> {
         let decision = ask.decide(&self.caller.grants, &self.circumstances);
-        self.draft.decided(ask.action, ask.resource, &decision);
-        if ask.resource != "*" {
-            self.draft.resource(ask.resource);
+        self.settle(ask.action, ask.resource, &decision)
+    }
+
+    /// The same for a decision that the caller's policies did not make alone.
+    pub fn settle(&self, action: &str, resource: &str, decision: &Decision) -> Result<(), Denied> {
+        self.draft.decided(action, resource, decision);
+        if resource != "*" {
+            self.draft.resource(resource);
         }
-        match decision.denial() {
-            None => Ok(()),
-            Some(denial) => {
-                let principal = self.caller.principal.arn();
-                let message = denial.message(&principal, ask.action, ask.resource);
-                Err(Denied(if self.may_know() {
-                    format!(
-                        "{message} ({})",
-                        denial.explanation(ask.action, ask.resource)
-                    )
-                } else {
-                    message
-                }))
-            }
-        }
+        let Some(denial) = decision.denial() else {
+            return Ok(());
+        };
+        let message = denial.message(&self.caller.principal.arn(), action, resource);
+        Err(Denied(if denial.is_of_own() && self.may_know() {
+            format!("{message} ({})", denial.explanation(action, resource))
+        } else {
+            message
+        }))
     }
 
     /// Runs `work` in a transaction that also appends the request's line to the audit trail and

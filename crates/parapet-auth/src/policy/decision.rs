@@ -110,6 +110,19 @@ pub enum Denial {
 }
 
 impl Denial {
+    /// Whether it comes from the policies of the principal, which it may be shown, and not from a
+    /// role's.
+    #[must_use]
+    pub fn is_of_own(&self) -> bool {
+        match self {
+            Self::Explicit(statement) | Self::Unjudged { statement, .. } => {
+                statement.layer != Layer::Trust
+            }
+            Self::NoAllow(layer) => *layer != Layer::Trust,
+            Self::NoArn | Self::Root | Self::OtherAccount { .. } => true,
+        }
+    }
+
     /// What the caller is told, worded as the original's clients and their users expect.
     /// `principal` is [`Principal::arn`](crate::Principal::arn).
     #[must_use]

@@ -21,7 +21,7 @@ pub enum Asker<'a> {
 /// `sts:TagSession`…). `account` is the account of the role.
 ///
 /// That is all there is to ask for providers and services, which have no policies of their own. For
-/// principals use [`decide_assume`]: a trust in the whole account only delegates to the policies of
+/// principals use [`decide_assume`]: a trust in the whole account, or in everybody, only delegates to the policies of
 /// its principals.
 #[must_use]
 pub fn decide_trust(
@@ -49,8 +49,8 @@ pub fn decide_trust(
 /// policy is `policy`, in `account`.
 ///
 /// A Deny on either side denies. A trust policy that names the user or the session itself is enough;
-/// one that names the role of the session, or everybody, leaves boundary and session policies in
-/// force; one that names the account leaves it to the principal's own policies.
+/// one that names the role of the session leaves boundary and session policies in force; one that
+/// names the account, or everybody, leaves it to the principal's own policies.
 #[must_use]
 pub fn decide_assume(
     grants: &Grants,

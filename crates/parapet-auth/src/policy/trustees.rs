@@ -33,9 +33,9 @@ pub(super) enum Trustee {
 pub(super) enum Closeness {
     /// By the user's or the session's own ARN, or as a provider or service.
     Self_,
-    /// By the role's ARN, or as everybody: boundary and session policies still bind.
+    /// By the role's ARN: boundary and session policies still bind.
     Role,
-    /// By the account: its own policies must allow it.
+    /// By the account, or as everybody: its own policies must allow it.
     Account,
 }
 
@@ -43,7 +43,9 @@ impl Trustee {
     /// Whether, and how, it names the asker.
     pub(super) fn names(&self, asker: &Asker<'_>) -> Option<Closeness> {
         match (self, asker) {
-            (Self::Everybody, Asker::Principal(_)) => Some(Closeness::Role),
+            // Stricter than the original's resource policies, where a star may stand for a name:
+            // whoever writes one into a trust policy rarely means each user without any policy.
+            (Self::Everybody, Asker::Principal(_)) => Some(Closeness::Account),
             (Self::Everybody, _) => Some(Closeness::Self_),
             (Self::Account(account), Asker::Principal(principal)) => {
                 (*account == principal.account).then_some(Closeness::Account)

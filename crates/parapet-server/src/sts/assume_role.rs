@@ -1,14 +1,14 @@
 //! `AssumeRole`: another's rights for a while.
 //!
-//! Both are asked: the caller's own policies, whether it may assume the role, and the role's trust
-//! policy, whether it lets the caller in. The original takes the trust policy's word alone when it
-//! names the caller directly; here both must allow, always.
+//! The role's trust policy and the caller's own policies are asked together: a trust in the caller
+//! by name is enough unless something denies, a trust in the account leaves it to the caller's own
+//! policies (`parapet_auth::decide_assume`).
 
 use std::collections::BTreeMap;
 
-use parapet_auth::policy::Context as Circumstances;
+use parapet_auth::policy::{Context as Circumstances, Decision, Question};
 use parapet_auth::session::{SessionPolicies, Subject};
-use parapet_auth::{Asker, PrincipalKind, SessionClaims, decide_trust};
+use parapet_auth::{PrincipalKind, SessionClaims, decide, decide_assume};
 
 use super::credentials::{Credentials, Frame};
 use super::parameters::{
@@ -16,7 +16,7 @@ use super::parameters::{
 };
 use super::second_factor::{self, Factor};
 use super::{role, told};
-use crate::call::{Ask, Call};
+use crate::call::Call;
 use crate::directory::RoleEntry;
 use crate::query::{Failure, Form, Xml};
 
@@ -53,13 +53,6 @@ pub(super) async fn call(call: &Call, form: &Form) -> Result<Xml, Failure> {
     }
     if request.source_identity.is_some() {
         actions.push("sts:SetSourceIdentity");
-    }
-    for action in &actions {
-        call.authorize(
-            &Ask::new(action, &request.role_arn)
-                .with_all(&keys)
-                .tagging(&request.tags),
-        )?;
     }
     let entry = role::find(&call.ctx, name, &request.role_arn).await?;
     let entry = trusted(call, &request, &keys, entry.as_deref(), &actions)?;
@@ -167,8 +160,9 @@ fn keys(request: &Request) -> Circumstances {
     keys
 }
 
-/// The role, if its trust policy lets the caller do all of `actions`. A role that is not there
-/// trusts nobody: the answer is the same.
+/// The role, if its trust policy and the caller's policies together allow all of `actions`. A role
+/// that is not there trusts nobody: the answer is the same. A caller whose own policies do not
+/// allow it is told of these, whatever the role says, and so learns nothing of the role.
 fn trusted<'a>(
     call: &Call,
     request: &Request,
@@ -185,26 +179,31 @@ fn trusted<'a>(
     if let Some(entry) = entry {
         context.add_tags("aws:ResourceTag/", entry.tags.iter());
     }
-    let principal = &call.caller.principal;
+    let grants = &call.caller.grants;
     for action in actions {
-        let decision = match entry {
-            Some(entry) => decide_trust(
+        let question = Question {
+            action,
+            resource: &request.role_arn,
+            context: &context,
+        };
+        let together = match entry {
+            Some(entry) => decide_assume(
+                grants,
+                &call.caller.principal,
                 &entry.trust,
                 &call.scope.account,
-                &Asker::Principal(principal),
-                action,
-                &context,
+                &question,
             ),
             None => role::untrusted(),
         };
-        call.draft.decided(action, &request.role_arn, &decision);
-        if let Some(denial) = decision.denial() {
-            return Err(Failure::denied(denial.message(
-                &principal.arn(),
-                action,
-                &request.role_arn,
-            )));
-        }
+        let decision = match together {
+            Decision::Allowed { .. } => together,
+            Decision::Denied(_) => match decide(grants, &question) {
+                Decision::Allowed { .. } => together,
+                own @ Decision::Denied(_) => own,
+            },
+        };
+        call.settle(action, &request.role_arn, &decision)?;
     }
     entry.ok_or_else(|| Failure::denied("The role trusts nobody."))
 }

@@ -141,17 +141,26 @@ fn principals_are_named_one_by_one() {
 }
 
 #[test]
-fn a_trust_in_the_account_only_delegates() {
-    let trust = trusting(r#"{"AWS":"123456789012"}"#);
-    let silent = assume(&Grants::identity(Vec::new()), &user(), &trust);
-    assert_eq!(silent, Decision::Denied(Denial::NoAllow(Layer::Identity)));
-    let allowed = Grants::identity(vec![policy("Allow", "sts:AssumeRole")]);
-    match assume(&allowed, &user(), &trust) {
-        Decision::Allowed { by } => {
-            let layers: Vec<_> = by.iter().map(|statement| statement.layer).collect();
-            assert_eq!(layers, [Layer::Trust, Layer::Identity]);
+fn a_trust_in_the_account_or_in_everybody_only_delegates() {
+    for principal in [
+        r#"{"AWS":"123456789012"}"#,
+        r#"{"AWS":"arn:aws:iam::123456789012:root"}"#,
+        r#"{"AWS":"*"}"#,
+        r#""*""#,
+    ] {
+        let trust = trusting(principal);
+        for asker in [user(), session()] {
+            let silent = assume(&Grants::identity(Vec::new()), &asker, &trust);
+            assert_eq!(silent, Decision::Denied(Denial::NoAllow(Layer::Identity)));
+            let allowed = Grants::identity(vec![policy("Allow", "sts:AssumeRole")]);
+            match assume(&allowed, &asker, &trust) {
+                Decision::Allowed { by } => {
+                    let layers: Vec<_> = by.iter().map(|statement| statement.layer).collect();
+                    assert_eq!(layers, [Layer::Trust, Layer::Identity]);
+                }
+                Decision::Denied(denial) => panic!("{denial:?}"),
+            }
         }
-        Decision::Denied(denial) => panic!("{denial:?}"),
     }
 }
 

@@ -30,6 +30,89 @@ async fn a_role_is_assumed_where_both_policies_allow_it() {
 }
 
 #[tokio::test]
+async fn a_trust_in_the_account_leaves_it_to_the_callers_own_policies() {
+    let bench = Bench::new().await;
+    let everybody = TRUST_ACCOUNT.replace("arn:aws:iam::123456789012:root", "*");
+    bench.role("open", &everybody, READ).await;
+    bench.user("bob", READ).await;
+    for name in ["reader", "open"] {
+        let arn = format!("arn:aws:iam::123456789012:role/{name}");
+        let fields = with(&[("RoleArn", &arn)]);
+        let ann = bench.ask(&bench.ann().await, "AssumeRole", &fields).await;
+        assert_eq!(ann.status, 200, "{name} {ann:?}");
+        let bob = bench
+            .ask(&bench.key_of("bob").await, "AssumeRole", &fields)
+            .await;
+        assert_eq!((bob.status, bob.code()), (403, "AccessDenied"), "{name}");
+        assert!(
+            bob.text("Message").contains("no identity-based policy"),
+            "{bob:?}"
+        );
+    }
+}
+
+/// As the original within one account.
+#[tokio::test]
+async fn a_trust_in_the_caller_by_name_is_enough_unless_something_denies() {
+    let bench = Bench::new().await;
+    bench.user("bob", READ).await;
+    let denied = READ.replace(
+        r#"{"Effect""#,
+        r#"{"Effect":"Deny","Action":"sts:AssumeRole","Resource":"*"},{"Effect""#,
+    );
+    bench.user("eve", &denied).await;
+    let names = r#"["arn:aws:iam::123456789012:user/bob","arn:aws:iam::123456789012:user/eve",
+        "arn:aws:iam::123456789012:role/reader"]"#;
+    let trust = TRUST_ACCOUNT.replace(r#""arn:aws:iam::123456789012:root""#, names);
+    bench.role("named", &trust, READ).await;
+    let fields = with(&[
+        ("RoleArn", "arn:aws:iam::123456789012:role/named"),
+        ("Tags.member.1.Key", "team"),
+        ("Tags.member.1.Value", "doors"),
+        ("SourceIdentity", "somebody"),
+    ]);
+    let bob = bench.key_of("bob").await;
+    let bob = bench.ask(&bob, "AssumeRole", &fields).await;
+    assert_eq!(bob.status, 200, "{bob:?}");
+    let eve = bench.key_of("eve").await;
+    let eve = bench.ask(&eve, "AssumeRole", &fields).await;
+    assert_eq!(eve.code(), "AccessDenied");
+    assert!(eve.text("Message").contains("explicit deny"), "{eve:?}");
+
+    // A role's session by its role's ARN; a session policy still binds.
+    let (ann, narrow) = (
+        bench.ann().await,
+        READ.replace("panorama:*", "panorama:List*"),
+    );
+    for (more, status) in [(None, 200), (Some(("Policy", narrow.as_str())), 403)] {
+        let opened = with(more.as_slice());
+        let opened = bench.ask(&ann, "AssumeRole", &opened).await;
+        let session = bench.session(&opened).await.expect("a caller");
+        let answer = bench.ask(&session, "AssumeRole", &fields).await;
+        assert_eq!(answer.status, status, "{more:?} {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_assume_a_role_learns_nothing_of_it() {
+    let bench = Bench::new().await;
+    bench.user("bob", READ).await;
+    let bob = bench.key_of("bob").await;
+    let trust = TRUST_ACCOUNT.replace("Allow", "Deny");
+    bench.role("closed", &trust, READ).await;
+    let mut told = Vec::new();
+    for name in ["reader", "closed", "missing"] {
+        let arn = format!("arn:aws:iam::123456789012:role/{name}");
+        let answer = bench
+            .ask(&bob, "AssumeRole", &with(&[("RoleArn", &arn)]))
+            .await;
+        told.push(answer.text("Message").replace(&arn, "ROLE"));
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0], told[2]);
+}
+
+#[tokio::test]
 async fn neither_policy_alone_is_enough_and_a_role_that_is_not_there_looks_the_same() {
     let bench = Bench::new().await;
     bench.user("bob", READ).await;
