@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::evaluate::{Asked, layers};
-use super::{Context, Decision, Denial, Grants, Policy, Question, StatementRef, decide};
+use super::{Attached, Context, Decision, Denial, Grants, Policy, Question, StatementRef, decide};
 
 /// The answer for one action on one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Simulated {
     pub decision: Decision,
     /// Every statement that speaks of the question with its conditions met, allowing and denying.
     pub matched: Vec<StatementRef>,
+    /// Whether the permissions boundary, asked alone, allows it; `None` without one.
+    pub boundary_allows: Option<bool>,
     /// Condition keys that the policies ask for and the context lacks, as the policies write them.
     pub missing_context: Vec<String>,
 }
@@ -62,10 +64,23 @@ pub fn simulate(
                 resource: resource.clone(),
                 decision: decide(grants, &question),
                 matched: matched(grants, &question),
+                boundary_allows: boundary(grants).map(|it| allows(it, &question)),
                 missing_context: missing.clone(),
             }
         })
         .collect()
+}
+
+fn boundary(grants: &Grants) -> Option<&Attached> {
+    match grants {
+        Grants::Root => None,
+        Grants::Policies { boundary, .. } => boundary.as_ref(),
+    }
+}
+
+/// What one policy says when no other is asked.
+fn allows(policy: &Attached, question: &Question<'_>) -> bool {
+    decide(&Grants::identity(vec![policy.clone()]), question).is_allowed()
 }
 
 fn matched(grants: &Grants, question: &Question<'_>) -> Vec<StatementRef> {
@@ -104,7 +119,7 @@ fn missing_context(grants: &Grants, context: &Context) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Attached, Layer, PolicyKind};
+    use crate::policy::{Layer, PolicyKind};
 
     #[test]
     fn a_simulation_tells_decisions_statements_and_missing_keys() {
@@ -138,6 +153,34 @@ mod tests {
             ]
         );
         assert_eq!(found[0].missing_context, ["aws:PrincipalTag/Team"]);
+    }
+
+    #[test]
+    fn a_boundary_that_denies_does_not_allow() {
+        let text = r#"{"Version":"2012-10-17","Statement":[
+            {"Effect":"Allow","Action":"panorama:*","Resource":"*"},
+            {"Effect":"Deny","Action":"panorama:Delete*","Resource":"*"}]}"#;
+        let own = Policy::parse(Policy::ADMINISTRATOR, PolicyKind::Managed).unwrap();
+        let own = Attached::new("own", own);
+        let boundary = Policy::parse(text, PolicyKind::Managed).unwrap();
+        let bounded = Grants::Policies {
+            identity: vec![own.clone()],
+            boundary: Some(Attached::new("boundary", boundary)),
+            session: None,
+        };
+        let actions = [
+            "panorama:ListDevices",
+            "panorama:DeleteDevice",
+            "iam:GetUser",
+        ];
+        let told = |grants: &Grants| {
+            simulate(grants, &actions.map(str::to_owned), &[], &Context::new())
+                .iter()
+                .map(|it| it.boundary_allows)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(&bounded), [Some(true), Some(false), Some(false)]);
+        assert_eq!(told(&Grants::identity(vec![own])), [None; 3]);
     }
 
     #[test]

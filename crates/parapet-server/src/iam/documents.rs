@@ -26,6 +26,15 @@ pub(super) fn parameter(form: &Form, name: &str, kind: PolicyKind) -> Result<Str
     Ok(document)
 }
 
+/// The trust policy in a parameter, if it names nobody of another account than `account`.
+pub(super) fn trust(form: &Form, name: &str, account: &str) -> Result<String, Failure> {
+    let document = form.required(name, &names::DOCUMENT)?;
+    check(&document, PolicyKind::Trust)?
+        .check_account(account)
+        .map_err(|error| refused(&error, PolicyKind::Trust))?;
+    Ok(document)
+}
+
 /// Reads a document; refuses it with what is wrong and where.
 pub(super) fn check(document: &str, kind: PolicyKind) -> Result<Policy, Failure> {
     Policy::parse(document, kind).map_err(|error| refused(&error, kind))

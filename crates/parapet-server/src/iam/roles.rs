@@ -1,15 +1,13 @@
 //! `CreateRole`, `GetRole`, `ListRoles`, `UpdateRole`, `UpdateRoleDescription`,
 //! `UpdateAssumeRolePolicy`, `DeleteRole`, and `ListInstanceProfilesForRole`, which is always empty.
 
-use parapet_auth::PolicyKind;
-
 use super::call::{Ask, Tags, unique_id};
 use super::paging::Page;
 use super::permissions_boundaries::{self as boundaries, write_boundary};
 use super::subject::{in_use, missing, taken};
 use super::tags::write_tags;
 use super::{Answer, Call, arn, documents, names, quotas};
-use crate::query::{Failure, Xml, time};
+use crate::query::{Failure, Xml};
 use crate::store::principal_tags::{self, Tagged};
 use crate::store::roles::Role;
 use crate::store::{Holder, HolderKind, Micros, attachments, inline_policies, roles};
@@ -26,7 +24,7 @@ pub(super) fn write_role(xml: &mut Xml, account: &str, role: &Role) {
     xml.text("RoleName", &role.name);
     xml.text("RoleId", &role.id);
     xml.text("Arn", arn::role(account, &role.path, &role.name));
-    xml.text("CreateDate", time(role.created));
+    xml.text("CreateDate", role.created.rfc3339());
     xml.text(
         "AssumeRolePolicyDocument",
         documents::escaped(&role.trust_json),
@@ -67,7 +65,7 @@ pub(super) async fn create(call: &Call) -> Answer {
         name,
         path,
         description: form.optional("Description", &names::DESCRIPTION)?,
-        trust_json: documents::parameter(form, "AssumeRolePolicyDocument", PolicyKind::Trust)?,
+        trust_json: documents::trust(form, "AssumeRolePolicyDocument", &call.account)?,
         max_session_s: form
             .number("MaxSessionDuration", SESSION_USUAL, SESSION_MAX)?
             .unwrap_or(SESSION_USUAL),
@@ -172,7 +170,7 @@ pub(super) async fn update_description(call: &Call) -> Answer {
 
 pub(super) async fn update_trust(call: &Call) -> Answer {
     let (role, _) = call.own_role().await?;
-    let document = documents::parameter(&call.form, "PolicyDocument", PolicyKind::Trust)?;
+    let document = documents::trust(&call.form, "PolicyDocument", &call.account)?;
     change(call, role, move |role| role.trust_json = document).await?;
     Ok(None)
 }

@@ -3,7 +3,7 @@
 //! The engine is the one that decides real requests. Only the keys that the request gives are
 //! known, as with AWS: nothing is taken from the caller's own circumstances.
 
-use parapet_auth::policy::{Context, Layer, Simulated, StatementRef, simulate};
+use parapet_auth::policy::{Context, Simulated, StatementRef, simulate};
 use parapet_auth::{Attached, Grants, PolicyKind};
 
 use super::paging::Page;
@@ -175,13 +175,6 @@ fn answer(call: &Call, grants: &Grants) -> Answer {
     let numbered: Vec<(usize, Simulated)> = found.into_iter().enumerate().collect();
     let order = |(number, _): &(usize, Simulated)| format!("{number:06}");
     let (found, more) = page.cut(numbered, order);
-    let has_boundary = matches!(
-        grants,
-        Grants::Policies {
-            boundary: Some(_),
-            ..
-        }
-    );
     let mut xml = Xml::default();
     xml.list("EvaluationResults", &found, |xml, (_, it)| {
         xml.text("EvalActionName", &it.action);
@@ -189,8 +182,7 @@ fn answer(call: &Call, grants: &Grants) -> Answer {
         xml.text("EvalDecision", it.decision.simulator_name());
         xml.list("MatchedStatements", &it.matched, write_statement);
         xml.texts("MissingContextValues", &it.missing_context);
-        if has_boundary {
-            let allows = it.matched.iter().any(|it| it.layer == Layer::Boundary);
+        if let Some(allows) = it.boundary_allows {
             xml.element("PermissionsBoundaryDecisionDetail", |xml| {
                 xml.text("AllowedByPermissionsBoundary", allows);
             });

@@ -238,3 +238,24 @@ async fn revoking_sessions_sets_the_instant_before_which_they_are_void() {
     let gone = revoke(&bench.admin, "/parapet/revoke-sessions/roles/none").await;
     assert_eq!(gone, StatusCode::NOT_FOUND);
 }
+
+/// A trust that can never be used is a mistake, told when it is written.
+#[tokio::test]
+async fn a_trust_policy_names_nobody_of_another_account() {
+    let bench = Bench::new().await;
+    let foreign = TRUST.replace(
+        r#"{"Service":"panorama.amazonaws.com"}"#,
+        r#"{"AWS":["123456789012","arn:aws:iam::999999999999:role/x"]}"#,
+    );
+    let create = |document| [("RoleName", "r"), ("AssumeRolePolicyDocument", document)];
+    let refused = bench.call("CreateRole", &create(&foreign)).await.refused();
+    assert_eq!(refused.0, "MalformedPolicyDocument");
+    assert!(refused.1.contains("999999999999"), "{}", refused.1);
+    bench.call("CreateRole", &create(TRUST)).await.ok();
+    let update = [("RoleName", "r"), ("PolicyDocument", foreign.as_str())];
+    let refused = bench.call("UpdateAssumeRolePolicy", &update).await;
+    assert_eq!(refused.code(), "MalformedPolicyDocument");
+    let own = foreign.replace("999999999999", ACCOUNT);
+    let update = [("RoleName", "r"), ("PolicyDocument", own.as_str())];
+    bench.call("UpdateAssumeRolePolicy", &update).await.ok();
+}

@@ -87,6 +87,29 @@ async fn a_principal_is_judged_with_its_groups_and_its_boundary() {
         all(&told, "EvalDecision"),
         ["implicitDeny", "implicitDeny", "implicitDeny"]
     );
+    assert_eq!(
+        all(&told, "AllowedByPermissionsBoundary"),
+        ["false", "false", "false"]
+    );
+}
+
+#[tokio::test]
+async fn a_boundary_that_denies_is_not_one_that_allows() {
+    let bench = Bench::new().await;
+    let boundary = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"panorama:*","Resource":"*"},{"Effect":"Deny","Action":"panorama:Delete*","Resource":"*"}]}"#;
+    let all_of_it = allow("panorama:*", "*");
+    let parameters = [
+        ("PolicyInputList.member.1", all_of_it.as_str()),
+        ("PermissionsBoundaryPolicyInputList.member.1", boundary),
+        ("ActionNames.member.1", "panorama:ListDevices"),
+        ("ActionNames.member.2", "panorama:DeleteDevice"),
+    ];
+    let told = bench.call("SimulateCustomPolicy", &parameters).await.ok();
+    assert_eq!(all(&told, "EvalDecision"), ["allowed", "explicitDeny"]);
+    assert_eq!(
+        all(&told, "AllowedByPermissionsBoundary"),
+        ["true", "false"]
+    );
 }
 
 #[tokio::test]
