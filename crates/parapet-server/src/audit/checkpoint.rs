@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::chain::{ChainHash, Head};
-use super::record::seconds;
 use crate::store::Micros;
 
 /// Says in each line what it is.
@@ -176,7 +175,7 @@ impl Checkpoint {
             account: self.account.clone(),
             sequence: self.head.sequence,
             hash: self.head.hash.to_string(),
-            time: seconds(self.time),
+            time: self.time.rfc3339(),
             time_micros: self.time.0,
             key: self.key.clone(),
             signature: STANDARD.encode(&self.signature),

@@ -3,7 +3,7 @@
 use parapet_auth::{Caller, Principal, PrincipalKind, SessionClaims};
 use serde::{Deserialize, Serialize};
 
-use super::record::{NAME_CHARS, bounded, seconds};
+use super::record::{NAME_CHARS, bounded};
 use crate::store::Micros;
 
 /// Longest ID of a key that is kept, claimed or not.
@@ -156,7 +156,7 @@ impl SessionContext {
         Self {
             session_issuer,
             attributes: SessionAttributes {
-                creation_date: seconds(Micros(claims.issued_us)),
+                creation_date: Micros(claims.issued_us).rfc3339(),
                 mfa_authenticated: claims.mfa.is_some().to_string(),
             },
             source_identity: claims.source_identity.as_deref().and_then(text),

@@ -5,7 +5,6 @@
 //! `additionalEventData`. Every text is bounded here, whoever wrote it; secrets are masked before
 //! (`mask`).
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -141,7 +140,7 @@ impl Record {
         Self {
             event_version: EVENT_VERSION.to_owned(),
             user_identity: UserIdentity::server(&place.account),
-            event_time: seconds(time),
+            event_time: time.rfc3339(),
             event_source: bounded(source, NAME_CHARS),
             event_name: bounded(name, NAME_CHARS),
             aws_region: place.region.clone(),
@@ -201,14 +200,6 @@ pub(super) fn bounded(text: &str, chars: usize) -> String {
         kept.push('…');
     }
     kept
-}
-
-/// RFC 3339 in whole seconds, as CloudTrail writes it.
-#[must_use]
-pub fn seconds(time: Micros) -> String {
-    // Outside of jiff's years there is no such text; the number stands in its place.
-    Timestamp::from_second(time.0.div_euclid(1_000_000))
-        .map_or_else(|_| time.0.to_string(), |time| time.to_string())
 }
 
 /// In the form of a UUID.

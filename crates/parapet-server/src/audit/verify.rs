@@ -205,7 +205,7 @@ impl Verifier {
                 sequence: *sequence,
                 time: checkpoint
                     .last()
-                    .map(|c| super::record::seconds(c.time))
+                    .map(|c| c.time.rfc3339())
                     .unwrap_or_default(),
             });
         }
@@ -239,7 +239,7 @@ impl Verifier {
                 return Err(Problem::Rewritten {
                     sequence: head.sequence,
                     from: self.covered.max(self.first - 1) + 1,
-                    time: super::record::seconds(checkpoint.time),
+                    time: checkpoint.time.rfc3339(),
                 });
             }
             self.fit += 1;

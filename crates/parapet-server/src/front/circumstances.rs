@@ -18,7 +18,9 @@ pub(crate) fn of(source: &Source, headers: &HeaderMap, caller: &Caller, region: 
     caller.describe(&mut context);
     if let Some(session) = &caller.session {
         let issued = Micros(session.issued_us);
-        context.set("aws:TokenIssueTime", crate::audit::record::seconds(issued));
+        // Exact: a policy that denies older sessions, written in the same second as a session is
+        // opened, holds one of before and lets one of after in.
+        context.set("aws:TokenIssueTime", issued.rfc3339_exact());
         // Absent with a long-term key, as in the original: `BoolIfExists` tells the two apart.
         context.set(
             "aws:MultiFactorAuthPresent",
@@ -49,7 +51,7 @@ fn of_request(source: &Source, headers: &HeaderMap, region: &str, now: Micros) -
     // There is no listener without TLS.
     context.set("aws:SecureTransport", "true");
     context.set("parapet:TlsVersion", source.tls_version.as_str());
-    context.set("aws:CurrentTime", crate::audit::record::seconds(now));
+    context.set("aws:CurrentTime", now.rfc3339());
     context.set("aws:EpochTime", now.0.div_euclid(1_000_000).to_string());
     context.set("aws:RequestedRegion", region);
     context.set("aws:ViaAWSService", "false");

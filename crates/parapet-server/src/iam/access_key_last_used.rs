@@ -1,7 +1,7 @@
 //! `GetAccessKeyLastUsed`.
 
 use super::{Answer, Call, arn, names};
-use crate::query::{Failure, Xml, time};
+use crate::query::{Failure, Xml};
 use crate::store::principal_tags::{self, Tagged};
 use crate::store::{access_keys, users};
 
@@ -34,7 +34,7 @@ pub(super) async fn get(call: &Call) -> Answer {
     xml.text("UserName", &user.name);
     xml.element("AccessKeyLastUsed", |xml| {
         if let Some(used) = &last_use {
-            xml.text("LastUsedDate", time(used.at));
+            xml.text("LastUsedDate", used.at.rfc3339());
             xml.text("ServiceName", &used.service);
             xml.text("Region", &used.region);
         } else {

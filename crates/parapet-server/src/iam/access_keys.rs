@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::paging::Page;
 use super::{Answer, Call, names, quotas};
 use crate::identity::key_label;
-use crate::query::{Failure, Xml, time};
+use crate::query::{Failure, Xml};
 use crate::random;
 use crate::store::access_keys::{self, AccessKey, KeyStatus};
 use crate::store::users::{self, User};
@@ -50,7 +50,7 @@ pub(super) async fn create(call: &Call) -> Answer {
         xml.text("AccessKeyId", &key.id);
         xml.text("Status", key.status.as_str());
         xml.text("SecretAccessKey", secret.as_str());
-        xml.text("CreateDate", time(key.created));
+        xml.text("CreateDate", key.created.rfc3339());
     });
     Ok(Some(xml))
 }
@@ -69,7 +69,7 @@ pub(super) async fn list(call: &Call) -> Answer {
         xml.text("UserName", &user.name);
         xml.text("AccessKeyId", &key.id);
         xml.text("Status", key.status.as_str());
-        xml.text("CreateDate", time(key.created));
+        xml.text("CreateDate", key.created.rfc3339());
     });
     page.end(call, &mut xml, found.last().map(order), more)?;
     Ok(Some(xml))

@@ -12,7 +12,7 @@ use super::roles::write_role;
 use super::tags::write_tags;
 use super::users::write_user;
 use super::{Answer, Call, documents};
-use crate::query::{Failure, Text, Xml, time};
+use crate::query::{Failure, Text, Xml};
 use crate::store::groups::Group;
 use crate::store::policies::{ManagedPolicy, PolicyVersion};
 use crate::store::principal_tags::{self, Tagged};
@@ -232,6 +232,6 @@ fn write_versions(xml: &mut Xml, versions: &[PolicyVersion], default: u32) {
         xml.text("Document", documents::escaped(&version.document));
         xml.text("VersionId", format_args!("v{}", version.version));
         xml.text("IsDefaultVersion", version.version == default);
-        xml.text("CreateDate", time(version.created));
+        xml.text("CreateDate", version.created.rfc3339());
     });
 }

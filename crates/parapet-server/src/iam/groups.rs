@@ -5,7 +5,7 @@ use super::paging::Page;
 use super::subject::{in_use, taken};
 use super::users::write_user;
 use super::{Answer, Call, arn, names, quotas};
-use crate::query::{Xml, time};
+use crate::query::Xml;
 use crate::store::groups::Group;
 use crate::store::{Holder, Micros, Names, attachments, groups, inline_policies};
 
@@ -15,7 +15,7 @@ pub(super) fn write_group(xml: &mut Xml, account: &str, group: &Group) {
     xml.text("GroupName", &group.name);
     xml.text("GroupId", &group.id);
     xml.text("Arn", arn::group(account, &group.path, &group.name));
-    xml.text("CreateDate", time(group.created));
+    xml.text("CreateDate", group.created.rfc3339());
 }
 
 pub(super) async fn create(call: &Call) -> Answer {

@@ -3,7 +3,7 @@
 //!
 //! The seed is in the answer that makes the device and in no other; it is stored wrapped.
 
-use parapet_auth::{Label, totp};
+use parapet_auth::totp;
 use zeroize::Zeroizing;
 
 use super::call::{Ask, Tags};
@@ -11,22 +11,11 @@ use super::paging::Page;
 use super::tags::write_tags;
 use super::users::write_user;
 use super::{Answer, Call, arn, names, quotas};
-use crate::query::{Code, Failure, Xml, time};
+use crate::query::{Code, Failure, Xml};
 use crate::random;
-use crate::store::mfa_devices::{self, MfaDevice};
+use crate::store::mfa_devices::{self, MfaDevice, seed_label};
 use crate::store::principal_tags::{self, Tagged};
 use crate::store::{Micros, users};
-
-/// Where a device's seed is stored.
-fn seed_label<'a>(account: &'a str, serial: &'a str) -> Label<'a> {
-    Label {
-        table: "mfa_devices",
-        account,
-        id: serial,
-        column: "wrapped",
-        version: 1,
-    }
-}
 
 pub(super) async fn create(call: &Call) -> Answer {
     let name = call.form.required("VirtualMFADeviceName", &names::MFA)?;
@@ -160,7 +149,7 @@ pub(super) async fn list_virtual(call: &Call) -> Answer {
         }
         xml.optional(
             "EnableDate",
-            device.enabled.as_ref().map(|(_, at)| time(*at)),
+            device.enabled.as_ref().map(|(_, at)| at.rfc3339()),
         );
     });
     let last = found.last().map(|(device, _)| device.serial.clone());
@@ -253,7 +242,7 @@ pub(super) async fn list(call: &Call) -> Answer {
         xml.text("SerialNumber", &device.serial);
         xml.optional(
             "EnableDate",
-            device.enabled.as_ref().map(|(_, at)| time(*at)),
+            device.enabled.as_ref().map(|(_, at)| at.rfc3339()),
         );
     });
     let last = found.last().map(|device| device.serial.clone());

@@ -8,7 +8,7 @@
 use super::call::{Ask, Tags};
 use super::tags::write_tags;
 use super::{Answer, Call, arn, names, quotas};
-use crate::query::{Code, Failure, Xml, time};
+use crate::query::{Code, Failure, Xml};
 use crate::store::oidc_providers::{self, OidcProvider};
 use crate::store::principal_tags::{self, Tagged};
 use crate::store::{Micros, StoreError};
@@ -118,7 +118,7 @@ pub(super) async fn get(call: &Call) -> Answer {
     xml.text("Url", &provider.url);
     xml.texts("ClientIDList", &provider.client_ids);
     xml.texts("ThumbprintList", &provider.thumbprints);
-    xml.text("CreateDate", time(provider.created));
+    xml.text("CreateDate", provider.created.rfc3339());
     write_tags(&mut xml, &tags);
     Ok(Some(xml))
 }

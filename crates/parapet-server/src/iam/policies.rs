@@ -9,7 +9,7 @@ use super::paging::Page;
 use super::subject::taken;
 use super::tags::write_tags;
 use super::{Answer, Call, arn, documents, names, quotas};
-use crate::query::{Code, Failure, Xml, time};
+use crate::query::{Code, Failure, Xml};
 use crate::store::policies::{ManagedPolicy, PolicyVersion};
 use crate::store::principal_tags::{self, Tagged};
 use crate::store::{Micros, StoreError, attachments, policies, roles, users};
@@ -57,8 +57,8 @@ pub(super) fn write_local(xml: &mut Xml, policy: &ManagedPolicy, uses: Uses) {
         format_args!("v{}", policy.default_version),
     );
     write_uses(xml, uses, true);
-    xml.text("CreateDate", time(policy.created));
-    xml.text("UpdateDate", time(policy.updated));
+    xml.text("CreateDate", policy.created.rfc3339());
+    xml.text("UpdateDate", policy.updated.rfc3339());
 }
 
 /// The same of a policy of AWS, which is there from the first day.
@@ -69,8 +69,8 @@ pub(super) fn write_owned(xml: &mut Xml, owned: &Owned, uses: Uses) {
     xml.text("Path", owned.policy.path);
     xml.text("DefaultVersionId", "v1");
     write_uses(xml, uses, !owned.policy.is_service_linked());
-    xml.text("CreateDate", time(Micros(0)));
-    xml.text("UpdateDate", time(Micros(0)));
+    xml.text("CreateDate", Micros(0).rfc3339());
+    xml.text("UpdateDate", Micros(0).rfc3339());
 }
 
 fn write_uses(xml: &mut Xml, uses: Uses, is_attachable: bool) {

@@ -7,14 +7,14 @@ use rusqlite::Connection;
 use super::paging::Page;
 use super::policies::{Managed, missing};
 use super::{Answer, Call, documents, names, quotas};
-use crate::query::{Code, Failure, Xml, time};
+use crate::query::{Code, Failure, Xml};
 use crate::store::Micros;
 use crate::store::policies::{self, ManagedPolicy, PolicyVersion};
 
 fn write_version(xml: &mut Xml, version: &PolicyVersion, default: u32) {
     xml.text("VersionId", format_args!("v{}", version.version));
     xml.text("IsDefaultVersion", version.version == default);
-    xml.text("CreateDate", time(version.created));
+    xml.text("CreateDate", version.created.rfc3339());
 }
 
 /// The one version of a policy of AWS.

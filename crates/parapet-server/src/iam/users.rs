@@ -6,7 +6,7 @@ use super::permissions_boundaries::{self as boundaries, write_boundary};
 use super::subject::{in_use, missing, taken};
 use super::tags::write_tags;
 use super::{Answer, Call, arn, names, quotas};
-use crate::query::{Xml, time};
+use crate::query::Xml;
 use crate::store::principal_tags::{self, Tagged};
 use crate::store::users::User;
 use crate::store::{
@@ -20,7 +20,7 @@ pub(super) fn write_user(xml: &mut Xml, account: &str, user: &User) {
     xml.text("UserName", &user.name);
     xml.text("UserId", &user.id);
     xml.text("Arn", arn::user(account, &user.path, &user.name));
-    xml.text("CreateDate", time(user.created));
+    xml.text("CreateDate", user.created.rfc3339());
 }
 
 fn write_all(xml: &mut Xml, account: &str, user: &User, tags: &Tags) {

@@ -20,7 +20,6 @@ pub use xml::Xml;
 
 use crate::audit::Outcome;
 use crate::call::Incoming;
-use crate::store::Micros;
 
 /// A service of the protocol.
 #[derive(Debug, Clone, Copy)]
@@ -129,51 +128,9 @@ fn respond(status: StatusCode, xml: Xml) -> Response<Bytes> {
     answer
 }
 
-/// A time as the protocol writes it: `2026-11-25T16:09:00Z`.
-#[must_use]
-pub fn time(at: Micros) -> String {
-    let seconds = at.0.div_euclid(1_000_000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Civil date from days since the epoch, in years that begin in March
-    // (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_written_as_the_calendar_has_them() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (1_795_622_940, "2026-11-25T16:09:00Z"),
-            (4_102_444_799, "2099-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(time(Micros(seconds * 1_000_000 + 999_999)), text);
-        }
-    }
 
     #[test]
     fn an_answer_has_the_shape_that_botocore_unwraps() {

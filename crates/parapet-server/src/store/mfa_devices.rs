@@ -1,5 +1,6 @@
 //! Second factors of users. Seeds come and go wrapped.
 
+use parapet_auth::Label;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Micros, StoreError, Tx};
@@ -17,6 +18,18 @@ pub struct MfaDevice {
     pub last_step: Option<u64>,
     /// When it was made.
     pub created: Micros,
+}
+
+/// Where the seed of a device is sealed; what is sealed are its bytes, not their base32.
+#[must_use]
+pub fn seed_label<'a>(account: &'a str, serial: &'a str) -> Label<'a> {
+    Label {
+        table: "mfa_devices",
+        account,
+        id: serial,
+        column: "wrapped",
+        version: 1,
+    }
 }
 
 const COLUMNS: &str = "serial, wrapped, user_id, enabled_us, last_step, created_us";

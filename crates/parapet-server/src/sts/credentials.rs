@@ -4,7 +4,7 @@ use parapet_auth::session::{SESSION_KEY_PREFIX, SealedSession, SessionClaims, Se
 
 use super::tokens::TokensError;
 use crate::context::Context;
-use crate::query::{self, Code, Failure, Xml};
+use crate::query::{Code, Failure, Xml};
 use crate::random;
 use crate::store::Micros;
 
@@ -65,7 +65,7 @@ impl Credentials {
             xml.text("AccessKeyId", &self.access_key);
             xml.text("SecretAccessKey", self.sealed.secret.expose());
             xml.text("SessionToken", &self.sealed.token);
-            xml.text("Expiration", query::time(Micros(self.expires * 1_000_000)));
+            xml.text("Expiration", Micros(self.expires * 1_000_000).rfc3339());
         });
     }
 }

@@ -136,7 +136,7 @@ fn session_told(claims: &SessionClaims) -> serde_json::Value {
     json!({
         "credentials": {
             "accessKeyId": claims.access_key,
-            "expiration": query::time(Micros(claims.expires * 1_000_000)),
+            "expiration": Micros(claims.expires * 1_000_000).rfc3339(),
         },
     })
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use parapet_auth::{Label, PrincipalKind, totp};
+use parapet_auth::{PrincipalKind, totp};
 
 use super::parameters::{SERIAL, TOKEN_CODE};
 use crate::call::Call;
@@ -46,17 +46,6 @@ impl Attempts {
             *entry = (now, 0);
         }
         entry.1 += 1;
-    }
-}
-
-/// Where the seed of a device is sealed; what is sealed are its bytes, not their base32.
-pub(crate) fn seed_label<'a>(account: &'a str, serial: &'a str) -> Label<'a> {
-    Label {
-        table: "mfa_devices",
-        account,
-        id: serial,
-        column: "wrapped",
-        version: 1,
     }
 }
 
@@ -111,7 +100,7 @@ pub(super) async fn read(call: &Call, form: &Form) -> Result<Option<Factor>, Fai
         call.ctx.mfa_attempts.failed(&serial, now);
         return Err(wrong());
     };
-    let label = seed_label(&call.scope.account, &serial);
+    let label = mfa_devices::seed_label(&call.scope.account, &serial);
     let seed = call
         .ctx
         .master_key

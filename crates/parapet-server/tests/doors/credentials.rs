@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use parapet_auth::sigv4::{SignRequest, sign};
 use parapet_server::store::{Micros, Store, StoreError};
+use serde_json::json;
 
 use crate::plane::Plane;
 
@@ -45,11 +46,17 @@ impl Credentials {
 
     /// A session of the first user's.
     async fn session(plane: &Plane) -> Self {
+        Self::session_of(plane, 43_200).await
+    }
+
+    /// One that lives so many seconds.
+    async fn session_of(plane: &Plane, seconds: u32) -> Self {
         let admin = Self::of_admin(plane);
-        let (mut status, mut xml) = admin.ask(plane, "Action=GetSessionToken").await;
+        let action = format!("Action=GetSessionToken&DurationSeconds={seconds}");
+        let (mut status, mut xml) = admin.ask(plane, &action).await;
         // The same request in the same second is a replay; SDKs sign again, and so does this.
         while status == 400 && element(&xml, "Code") == "Throttling" {
-            (status, xml) = admin.ask(plane, "Action=GetSessionToken").await;
+            (status, xml) = admin.ask(plane, &action).await;
         }
         assert_eq!(status, 200, "{xml}");
         Self {
@@ -249,4 +256,33 @@ async fn only_web_identities_come_without_a_signature() {
     // Never more than 16 kB from somebody unknown.
     let (status, _) = post(format!("{web}{}", "x".repeat(17_000))).await;
     assert_eq!(status, 413);
+}
+
+/// What the original's console writes to revoke a role's or a user's sessions: a Deny of those whose
+/// token is older. Two sessions of one second are told apart.
+#[tokio::test]
+async fn a_policy_denies_sessions_that_are_older_than_it_says() {
+    let plane = Plane::start().await;
+    let old = Credentials::session(&plane).await;
+    assert_eq!(old.devices(&plane).await, 200);
+    let moment = Micros::now().rfc3339_exact();
+    // Another request than the first, which may thus come in the same second.
+    let new = Credentials::session_of(&plane, 3_600).await;
+    let document = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Deny", "Action": ["*"], "Resource": ["*"],
+        "Condition": {"DateLessThan": {"aws:TokenIssueTime": moment}},
+    }]});
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("Action", "PutUserPolicy")
+        .append_pair("Version", "2010-05-08")
+        .append_pair("UserName", "admin")
+        .append_pair("PolicyName", "AWSRevokeOlderSessions")
+        .append_pair("PolicyDocument", &document.to_string());
+    let admin = Credentials::of_admin(&plane);
+    let (status, xml) = admin.send(&plane, "iam", "/", &form.finish(), &[]).await;
+    assert_eq!(status, 200, "{xml}");
+    assert_eq!(old.devices(&plane).await, 403);
+    assert_eq!(new.devices(&plane).await, 200);
+    // Long-term keys have no token: the condition is not met.
+    assert_eq!(admin.devices(&plane).await, 200);
 }

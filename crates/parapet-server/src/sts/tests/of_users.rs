@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::random;
-use crate::store::mfa_devices::{self, MfaDevice};
-use crate::sts::second_factor::seed_label;
+use crate::store::mfa_devices::{self, MfaDevice, seed_label};
 
 const SERIAL: &str = "arn:aws:iam::123456789012:mfa/ann";
 const SEED: &[u8] = b"12345678901234567890";
