@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from aws_tools import code
 from botocore.exceptions import ClientError
 
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -20,11 +21,6 @@ TRUST = {
         }
     ],
 }
-
-
-def code(refused):
-    """The code of an error."""
-    return refused.value.response["Error"]["Code"]
 
 
 def test_the_first_user_is_admin_by_a_policy_that_can_be_seen(iam):
