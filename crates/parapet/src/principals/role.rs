@@ -201,12 +201,6 @@ fn create(arguments: &Create) -> Result<()> {
     if attach.is_empty() {
         eprintln!("It may do nothing yet: `parapet role attach {name} POLICY`.");
     }
-    if !arguments.trusted.trust_user.is_empty() {
-        let arn = cell(&answer["Role"]["Arn"]);
-        eprintln!(
-            "Both sides are asked: the users' own policies must allow sts:AssumeRole on {arn} too."
-        );
-    }
     Ok(())
 }
 
