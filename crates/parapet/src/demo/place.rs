@@ -103,8 +103,9 @@ fn ancestors_with(from: &Path, relative: &str) -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-/// What a second run on the same directory needs to find everything where it was.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What a second run on the same directory needs to find everything where it was. No `Debug`: it
+/// holds a password.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Of this file.

@@ -107,7 +107,36 @@ fn canaries(demo: &Demo) -> Result<Vec<Canary>> {
     ] {
         canaries.push(Canary::text(what, text(value, what)?, &[]));
     }
+    demo.aws(&["iam", "create-user", "--user-name", "canary"])?;
+    let made = demo.aws(&["iam", "create-access-key", "--user-name", "canary"])?;
+    let what = "the secret of a new access key";
+    let secret = text(&made["AccessKey"]["SecretAccessKey"], what)?;
+    canaries.push(Canary::text(what, secret, &[]));
+    canaries.push(Canary::text(
+        "the seed of a second factor",
+        &second_factor(demo)?,
+        &[],
+    ));
     Ok(canaries)
+}
+
+/// A new one's seed, in base 32. The command line puts it into a file, which is not the demo's.
+fn second_factor(demo: &Demo) -> Result<String> {
+    let seed = tempfile::NamedTempFile::new()?;
+    let path = seed.path().to_str().context("a path that is no text")?;
+    demo.aws(&[
+        "iam",
+        "create-virtual-mfa-device",
+        "--virtual-mfa-device-name",
+        "canary",
+        "--bootstrap-method",
+        "Base32StringSeed",
+        "--outfile",
+        path,
+    ])?;
+    let seed = fs::read_to_string(path)?;
+    ensure!(seed.len() >= 32, "the seed is {seed:?}");
+    Ok(seed)
 }
 
 fn text<'v>(value: &'v Value, what: &str) -> Result<&'v str> {
