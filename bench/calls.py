@@ -10,17 +10,11 @@ import subprocess
 from pathlib import Path
 
 import report
-from control_plane import ask, control_plane
+from control_plane import UNLIMITED, ask, control_plane
 
 TURNS = 5
 REQUESTS_A_TURN = 1_000
 WARM = 100
-UNLIMITED = """[limits]
-address_per_second = 1000000
-address_burst = 1000000
-principal_per_second = 1000000
-principal_burst = 1000000
-"""
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = {"signature": "bench_sigv4", "decision": "bench_policy"}
 

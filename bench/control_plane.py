@@ -16,6 +16,13 @@ from pathlib import Path
 import report
 
 START_LIMIT_S = 60.0
+# For one address that asks as fast as it can.
+UNLIMITED = """[limits]
+address_per_second = 1000000
+address_burst = 1000000
+principal_per_second = 1000000
+principal_burst = 1000000
+"""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import threading
 import time
 
 import report
-from control_plane import ask, control_plane
+from control_plane import UNLIMITED, ask, control_plane
 
 TURNS = 3
 SECONDS = 6.0
@@ -31,7 +31,7 @@ BAD_HELLOS = [
 
 
 def main():
-    with control_plane() as plane:
+    with control_plane(UNLIMITED) as plane:
         good = plane.signed("/devices")
         turns = {"quiet": [], "flood": []}
         callers(plane, good, 1.0)

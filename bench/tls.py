@@ -8,7 +8,7 @@ Python's OpenSSL, which knows no X25519MLKEM768 yet.
 import statistics
 
 import report
-from control_plane import ask, control_plane
+from control_plane import UNLIMITED, ask, control_plane
 
 TURNS = 5
 CONNECTIONS_A_TURN = 200
@@ -17,7 +17,7 @@ WARM = 50
 
 
 def main():
-    with control_plane() as plane:
+    with control_plane(UNLIMITED) as plane:
         request = plane.request("/healthz")
         sides = {
             "request": lambda count: kept(plane, request, count),
