@@ -47,11 +47,6 @@ pub enum Event<'a> {
     },
     /// A sign-in link was not taken.
     ConsoleSignInRefused { address: IpAddr },
-    /// A browser signed out.
-    ConsoleSignOut {
-        address: Option<IpAddr>,
-        identity: UserIdentity,
-    },
     /// Somebody began to watch.
     ViewingBegan {
         address: Option<IpAddr>,
@@ -140,8 +135,7 @@ impl Event<'_> {
                     device.map_or(Value::Null, |device| parameters([("deviceId", device)]));
                 record.failed("CertificateRefused", reason);
             }
-            Self::ConsoleSignIn { address, identity }
-            | Self::ConsoleSignOut { address, identity } => {
+            Self::ConsoleSignIn { address, identity } => {
                 from(&mut record, *address);
                 record.event_type = EventType::AwsConsoleSignIn;
                 record.user_identity = identity.clone();
@@ -237,7 +231,6 @@ impl Event<'_> {
             Self::DeviceCertificateRenewed { .. } => "DeviceCertificateRenewed",
             Self::CertificateRefused { .. } => "CertificateRefused",
             Self::ConsoleSignIn { .. } | Self::ConsoleSignInRefused { .. } => "ConsoleSignIn",
-            Self::ConsoleSignOut { .. } => "ConsoleSignOut",
             Self::ViewingBegan { .. } | Self::ViewingRefused { .. } => "ViewingBegan",
             Self::ViewingEnded { .. } => "ViewingEnded",
             Self::MasterKeyRotated { .. } => "MasterKeyRotated",

@@ -118,14 +118,10 @@ macro_rules! codes {
 codes! {
     /// No policy allows it, or one denies it.
     AccessDenied = 403,
-    /// Somebody changes the same thing.
-    ConcurrentModification = 409,
     /// Other things hang on it.
     DeleteConflict = 409,
     /// There is one of this name.
     EntityAlreadyExists = 409,
-    /// It has just been made, or a change is under way.
-    EntityTemporarilyUnmodifiable = 409,
     /// A session token is too old.
     ExpiredTokenException = 400,
     /// The issuer's keys cannot be had.
@@ -140,18 +136,12 @@ codes! {
     InvalidIdentityToken = 400,
     /// A parameter is of no use.
     InvalidInput = 400,
-    /// The credentials are of no use.
-    InvalidClientTokenId = 403,
-    /// Parameters that exclude each other.
-    InvalidParameterCombination = 400,
     /// A quota.
     LimitExceeded = 409,
     /// A policy document breaks the grammar.
     MalformedPolicyDocument = 400,
     /// The form cannot be read.
     MalformedQueryString = 400,
-    /// A parameter is missing.
-    MissingParameter = 400,
     /// It is not there.
     NoSuchEntity = 404,
     /// Policies or tags of a session are too large together.
