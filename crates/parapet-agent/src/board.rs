@@ -142,6 +142,7 @@ impl Board {
                         stream: line.stats.as_ref().and_then(|stats| stream(stats)),
                     })
                     .collect(),
+                asked: Vec::new(),
             })
             .collect()
     }

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parapet_device::reported::{NetworkReport, Separation};
 use parapet_media::protocol::Hello;
 use parapet_sandbox::channel::{Channel, ChannelError};
-use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Signal, Worker};
+use parapet_sandbox::launch::{self, LaunchEvent, LaunchRequest, Resources, Signal, Worker};
 use thiserror::Error;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -63,6 +64,8 @@ pub(crate) struct Host {
     pub(crate) privileged: bool,
     /// What is missing, a sentence each.
     pub(crate) missing: Vec<String>,
+    /// How the networks are kept apart.
+    pub(crate) network: NetworkReport,
 }
 
 struct Outgoing {
@@ -104,6 +107,7 @@ impl Launcher {
         let LaunchEvent::Ready {
             version,
             privileged,
+            separation,
             missing,
         } = ready.header
         else {
@@ -134,6 +138,16 @@ impl Launcher {
             Host {
                 privileged,
                 missing,
+                network: NetworkReport {
+                    separation: match separation {
+                        launch::Separation::Separated => Separation::Separated,
+                        launch::Separation::Filtered => Separation::Filtered,
+                        launch::Separation::Flat => Separation::Flat,
+                    },
+                    uplink: Vec::new(),
+                    cameras: Vec::new(),
+                    missing: Vec::new(),
+                },
             },
         ))
     }
@@ -194,6 +208,15 @@ impl Launcher {
             image,
             command,
             environment,
+            // Until limits are read from the configuration: the sandbox's own.
+            resources: Resources {
+                memory_bytes: u64::MAX,
+                cpu_millis: u32::MAX,
+                processes: 2048,
+                io_bytes_per_second: None,
+            },
+            gateway: false,
+            gpu: false,
         };
         self.request(request, vec![output]);
         process.started().await?;
@@ -359,7 +382,9 @@ async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
             }
         };
         let (id, life) = match event {
-            LaunchEvent::Ready { .. } => continue,
+            LaunchEvent::Ready { .. }
+            | LaunchEvent::Reached { .. }
+            | LaunchEvent::Socket { .. } => continue,
             LaunchEvent::Started { id, .. } => (id, Life::Started),
             LaunchEvent::Failed { id, message } => (id, Life::Failed(message)),
             LaunchEvent::Exited { id, code } => (id, Life::Exited(code)),

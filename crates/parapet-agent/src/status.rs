@@ -67,6 +67,7 @@ impl Reporter {
             observed_generation: *self.observed.borrow(),
             applied_generation: *self.applied.borrow(),
             instances: self.board.report(),
+            network: Some(self.host.network.clone()),
         }
     }
 

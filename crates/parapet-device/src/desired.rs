@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Confinement;
 use crate::id::{BlobDigest, DeviceId, Generation, InstanceId, NodeName, SecretId};
 
 /// The desired document of one device.
@@ -127,6 +128,9 @@ pub struct Application {
     pub inputs: Vec<Input>,
     /// Output ports of the interface.
     pub outputs: Vec<Output>,
+    /// What it may use and reach.
+    #[serde(default)]
+    pub confinement: Confinement,
 }
 
 /// An input port and what feeds it.

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod confinement;
 pub mod desired;
 pub mod enroll;
 pub mod id;

@@ -22,6 +22,61 @@ pub struct Reported {
     pub applied_generation: Generation,
     /// Every instance the device holds, those being removed too.
     pub instances: Vec<InstanceReport>,
+    /// How the networks of cameras, uplink and applications are kept apart; `None` until known.
+    #[serde(default)]
+    pub network: Option<NetworkReport>,
+}
+
+/// How well the networks are kept apart, and what the host lacks for more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkReport {
+    /// The level reached.
+    pub separation: Separation,
+    /// Interfaces towards the control plane.
+    pub uplink: Vec<String>,
+    /// Interfaces towards the cameras.
+    pub cameras: Vec<String>,
+    /// What the host does not give, a sentence with the remedy each, in no certain order.
+    pub missing: Vec<String>,
+}
+
+/// How the networks of cameras, uplink and applications are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Separation {
+    /// Cameras have ports and a namespace of their own: no packet can cross.
+    Separated,
+    /// One port for both; rules of the kernel let each process reach its own addresses only.
+    Filtered,
+    /// Nothing but each process's own restraint: the host allows no more.
+    Flat,
+}
+
+impl std::fmt::Display for Separation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Separated => "separated",
+            Self::Filtered => "filtered",
+            Self::Flat => "flat",
+        })
+    }
+}
+
+/// Somebody whom an application asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Which code node.
+    pub node: NodeName,
+    /// Name as asked, or address.
+    pub host: String,
+    /// TCP port; 0 for a name that was only looked up.
+    pub port: u16,
+    /// Whether it was allowed.
+    pub allowed: bool,
+    /// How often since the agent's start.
+    pub count: u64,
 }
 
 /// State of one instance.
@@ -36,6 +91,10 @@ pub struct InstanceReport {
     pub reason: Option<Reason>,
     /// Its packaged nodes.
     pub nodes: Vec<NodeReport>,
+    /// Whom its applications asked for, those allowed and, while the instance learns, those
+    /// refused; at most 64.
+    #[serde(default)]
+    pub asked: Vec<Asked>,
 }
 
 /// `DeviceReportedStatus` of the API (`spec/api.md` section 8), as far as an agent reports it.

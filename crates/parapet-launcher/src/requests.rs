@@ -13,7 +13,7 @@ use anyhow::Context;
 use parapet_sandbox::bare::{self, Bare};
 use parapet_sandbox::channel::{Channel, ChannelError, Packet};
 use parapet_sandbox::failure;
-use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Signal, Worker};
+use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Resources, Separation, Signal, Worker};
 use parapet_sandbox::root::open_below;
 use parapet_sandbox::spawn::{
     Limits, Network, Program, Running, Sandbox, SpawnError, Users, spawn, spawn_task,
@@ -113,6 +113,7 @@ impl<'a> Requests<'a> {
         self.tell(&LaunchEvent::Ready {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             privileged: self.host.isolation == Isolation::Users,
+            separation: Separation::Flat,
             missing: self.host.missing.clone(),
         })?;
         loop {
@@ -180,6 +181,9 @@ impl<'a> Requests<'a> {
                 image,
                 command,
                 environment,
+                resources,
+                gateway,
+                gpu,
             } => {
                 let wanted = Wanted {
                     instance,
@@ -187,10 +191,18 @@ impl<'a> Requests<'a> {
                     image,
                     command,
                     environment,
+                    resources,
+                    gateway,
+                    gpu,
                 };
                 let started = self.application(id, wanted, fds);
                 self.started(id, started)
             }
+            LaunchRequest::Reach { id, .. } => self.tell(&LaunchEvent::Reached { id, error: None }),
+            LaunchRequest::Socket { id } => self.tell(&LaunchEvent::Socket {
+                id,
+                error: Some("no sockets yet".to_owned()),
+            }),
             LaunchRequest::Signal { id, signal } => self.signal(id, signal),
             LaunchRequest::Remove { instance } => match self.remove(instance.clone()) {
                 Ok(()) => Ok(()),
@@ -474,6 +486,9 @@ struct Wanted {
     image: String,
     command: Vec<String>,
     environment: Vec<(String, String)>,
+    resources: Resources,
+    gateway: bool,
+    gpu: bool,
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);

@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use parapet_sandbox::channel::Channel;
-use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Signal, Worker};
+use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Resources, Signal, Worker};
 use parapet_sandbox::launcher_process::{ID_BASE, LauncherOptions, spawn_launcher};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -179,6 +179,14 @@ impl Host {
             image: IMAGE.to_owned(),
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             environment: Vec::new(),
+            resources: Resources {
+                memory_bytes: 1 << 30,
+                cpu_millis: 2000,
+                processes: 512,
+                io_bytes_per_second: None,
+            },
+            gateway: false,
+            gpu: false,
         };
         self.send(&request, &[writer.into()]);
         self.begun(id).map(|pid| (id, pid, reader))

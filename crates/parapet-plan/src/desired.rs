@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use parapet_device::confinement::{Confinement, InboundPort};
 use parapet_device::desired::{
     Application, Blob, Camera, DesiredDocument, Input, InputSource, Instance, Model, Output,
     SecretRef, Tensor,
@@ -31,6 +32,8 @@ pub struct InstanceSpec {
     pub cameras: BTreeMap<String, CameraSettings>,
     /// Camera nodes that are held back; at first [`paused_at_start`], then as signals say.
     pub paused: BTreeSet<String>,
+    /// What its operator lets it use and reach; the ports are those with settings of their own.
+    pub confinement: Confinement,
 }
 
 /// The pinned asset of a node and what its descriptor says.
@@ -269,7 +272,39 @@ impl InstanceSpec {
             environment: environment.clone(),
             inputs: inputs.collect::<Result<_, DesiredError>>()?,
             outputs: outputs.collect::<Result<_, DesiredError>>()?,
+            confinement: self.confinement(node),
         })
+    }
+
+    /// What its operator decided, with the ports that the overrides open.
+    fn confinement(&self, node: &DeployedNode) -> Confinement {
+        let mut confinement = self.confinement.clone();
+        for route in &self.deployment.routing {
+            if route.node != node.name {
+                continue;
+            }
+            let decided = confinement
+                .ports
+                .iter_mut()
+                .find(|p| p.host == route.host_port);
+            match decided {
+                Some(port) => port.container = route.container_port,
+                None => confinement.ports.push(InboundPort {
+                    host: route.host_port,
+                    container: route.container_port,
+                    sources: Vec::new(),
+                    tls: None,
+                }),
+            }
+        }
+        // Settings of a port whose rule is gone open nothing.
+        confinement.ports.retain(|port| {
+            self.deployment
+                .routing
+                .iter()
+                .any(|route| route.node == node.name && route.host_port == port.host)
+        });
+        confinement
     }
 
     fn source(&self, source: &parapet_manifest::InputSource) -> Result<InputSource, DesiredError> {

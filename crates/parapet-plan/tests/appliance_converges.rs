@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use parapet_device::confinement::Confinement;
 use parapet_device::desired::{
     Application, Blob, Camera, DesiredDocument, Input, InputSource, Instance, Model, Output,
     SecretRef, Tensor,
@@ -77,6 +78,7 @@ fn application(node: &str, asset: u8, cameras: &[Camera]) -> Application {
             name: "video_out".to_owned(),
             displays: vec![name("screen")],
         }],
+        confinement: Confinement::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use parapet_device::confinement::Confinement;
 use parapet_device::desired::{Blob, DesiredDocument, InputSource, SecretRef};
 use parapet_device::reported::{InstanceReport, InstanceState, NodeReport, NodeStatus, Reason};
 use parapet_device::{BlobDigest, DeviceId, Generation, InstanceId, PROTOCOL_VERSION, Reported};
@@ -118,6 +119,7 @@ fn spec() -> InstanceSpec {
             ("east".to_owned(), camera(1)),
             ("west".to_owned(), camera(2)),
         ]),
+        confinement: Confinement::default(),
     }
 }
 
@@ -213,6 +215,7 @@ fn reported(generation: u64, instance: Option<InstanceReport>) -> Reported {
         observed_generation: Generation(generation),
         applied_generation: Generation(generation),
         instances: instance.into_iter().collect(),
+        network: None,
     }
 }
 
@@ -222,6 +225,7 @@ fn report(state: InstanceState, reason: Option<Reason>, nodes: Vec<NodeReport>) 
         state,
         reason,
         nodes,
+        asked: Vec::new(),
     }
 }
 

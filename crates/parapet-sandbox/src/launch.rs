@@ -4,6 +4,8 @@
 //! No request carries a path, so that a taken-over agent can start nothing but these programs
 //! in these places. Headers of a [`crate::channel::Channel`]; descriptors are listed per variant.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// Agent to launcher.
@@ -31,6 +33,27 @@ pub enum LaunchRequest {
         command: Vec<String>,
         /// Variables beside those that the launcher sets.
         environment: Vec<(String, String)>,
+        /// What it may use.
+        resources: Resources,
+        /// Whether it gets a gateway: sockets of the agent inside its network namespace that all
+        /// its calls end at. Without one it has its loopback interface alone.
+        gateway: bool,
+        /// Whether it gets the host's accelerators.
+        gpu: bool,
+    },
+    /// Lets an ingest reach these addresses in the camera zone, and no others from now on.
+    /// Answered by [`LaunchEvent::Reached`].
+    Reach {
+        /// Which ingest.
+        id: u64,
+        /// Addresses and ports of its camera, resolved by the agent; empty for none.
+        addresses: Vec<SocketAddr>,
+    },
+    /// Makes a TCP socket inside the network namespace of an application, for an inbound port.
+    /// Answered by [`LaunchEvent::Socket`].
+    Socket {
+        /// Which application.
+        id: u64,
     },
     /// Sends a signal to a process and all its children.
     Signal {
@@ -45,6 +68,32 @@ pub enum LaunchRequest {
         /// Which instance.
         instance: String,
     },
+}
+
+/// What one application may use, all decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Processor time in thousandths of one core.
+    pub cpu_millis: u32,
+    /// Processes and threads.
+    pub processes: u32,
+    /// Bytes per second read from and written to disk, each; `None` for no limit.
+    pub io_bytes_per_second: Option<u64>,
+}
+
+/// How the networks of cameras, uplink and applications are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Separation {
+    /// Cameras have ports and a namespace of their own.
+    Separated,
+    /// Rules let each process reach its own addresses only.
+    Filtered,
+    /// Nothing but each process's own restraint.
+    Flat,
 }
 
 /// The kinds of worker: an executable each, beside `parapet`.
@@ -79,10 +128,13 @@ pub enum LaunchEvent {
         version: String,
         /// Whether the launcher is root: own users for every process.
         privileged: bool,
+        /// How the networks are kept apart.
+        separation: Separation,
         /// What the host does not give, a sentence each, for the operator.
         missing: Vec<String>,
     },
-    /// The process runs.
+    /// The process runs. Descriptors, for an application with a gateway: the socket that its names
+    /// are asked at (UDP), the one that its calls arrive at (TCP, listening).
     Started {
         /// Which one.
         id: u64,
@@ -95,6 +147,21 @@ pub enum LaunchEvent {
         id: u64,
         /// What went wrong, naming the step.
         message: String,
+    },
+    /// An ingest's addresses are as requested, or none can be reached.
+    Reached {
+        /// Which one.
+        id: u64,
+        /// Why none can be reached.
+        error: Option<String>,
+    },
+    /// A socket inside an application's namespace. Descriptors: the socket, unless there is an
+    /// error.
+    Socket {
+        /// Of which one.
+        id: u64,
+        /// Why there is none.
+        error: Option<String>,
     },
     /// The process and all its children are gone.
     Exited {

@@ -67,6 +67,7 @@ impl FakeLauncher {
         self.event(&LaunchEvent::Ready {
             version,
             privileged: false,
+            separation: parapet_sandbox::launch::Separation::Flat,
             missing: Vec::new(),
         });
         while let Ok(Some(packet)) = self.channel.recv::<LaunchRequest>() {
@@ -101,6 +102,13 @@ impl FakeLauncher {
                     let argv = [vec![instance, node], command].concat();
                     lock(&self.applications).push((id, argv));
                     self.event(&LaunchEvent::Started { id, pid: 1 });
+                }
+                LaunchRequest::Reach { id, .. } => {
+                    self.event(&LaunchEvent::Reached { id, error: None });
+                }
+                LaunchRequest::Socket { id } => {
+                    let error = Some("not in this test".to_owned());
+                    self.event(&LaunchEvent::Socket { id, error });
                 }
                 LaunchRequest::Signal { id, .. } => self.kill(id),
                 LaunchRequest::Remove { instance } => {

@@ -271,6 +271,7 @@ async fn documents_reports_secrets_and_blobs_travel_as_described() {
         observed_generation: Generation(7),
         applied_generation: Generation(6),
         instances: Vec::new(),
+        network: None,
     };
     server.answer(204, "");
     plane.report(&reported).await.unwrap();

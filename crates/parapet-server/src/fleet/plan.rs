@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use parapet_device::confinement::Confinement;
 use parapet_device::desired::SecretRef;
 use parapet_device::{BadId, DesiredDocument};
 use parapet_manifest::{Deployment, NodeKind};
@@ -153,5 +154,6 @@ fn spec(
         assets: stored.assets,
         cameras,
         paused,
+        confinement: Confinement::default(),
     })
 }

@@ -197,6 +197,7 @@ mod tests {
             observed_generation: parapet_device::Generation(0),
             applied_generation: parapet_device::Generation(0),
             instances: Vec::new(),
+            network: None,
         })
     }
 

@@ -171,6 +171,13 @@ fn lasting_part(report: &Reported) -> Reported {
     {
         node.stream = None;
     }
+    for asked in lasting
+        .instances
+        .iter_mut()
+        .flat_map(|instance| &mut instance.asked)
+    {
+        asked.count = 0;
+    }
     lasting
 }
 
@@ -250,8 +257,10 @@ mod tests {
                     state: *state,
                     reason: None,
                     nodes: Vec::new(),
+                    asked: Vec::new(),
                 })
                 .collect(),
+            network: None,
         }
     }
 

@@ -280,6 +280,7 @@ impl Bench {
             observed_generation: Generation(generation),
             applied_generation: Generation(generation),
             instances: serde_json::from_value(instances).expect("instance reports"),
+            network: None,
         };
         report::accept(&self.ctx.store, &self.ctx.presence, key, report)
             .await
