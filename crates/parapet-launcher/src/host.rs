@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use parapet_sandbox::gateway;
 use parapet_sandbox::launcher_process::enter_user_namespace;
 use parapet_sandbox::root::Root;
 use parapet_sandbox::spawn::{Limits, Network, Program, Sandbox, SpawnError, Users, spawn};
@@ -77,6 +78,14 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
              as root to give each process its own"
                 .to_owned(),
         );
+    }
+    if isolation != Isolation::Bare
+        && let Err(error) = gateway::programs()
+    {
+        missing.push(format!(
+            "gateways of applications (failed to {error}): applications run, but reach nobody, \
+             also whom they may"
+        ));
     }
     Ok(Host {
         isolation,

@@ -13,10 +13,12 @@ use anyhow::Context;
 use parapet_sandbox::bare::{self, Bare};
 use parapet_sandbox::channel::{Channel, ChannelError, Packet};
 use parapet_sandbox::failure;
+use parapet_sandbox::gateway::{Namespace, Sockets, furnish};
 use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Resources, Separation, Signal, Worker};
 use parapet_sandbox::root::open_below;
 use parapet_sandbox::spawn::{
-    Limits, Network, Program, Running, Sandbox, SpawnError, Users, spawn, spawn_task,
+    Limits, Network, Program, Running, Sandbox, SpawnError, Users, spawn, spawn_prepared,
+    spawn_task,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, statat};
@@ -76,6 +78,8 @@ enum RequestError {
 struct Process {
     running: Running,
     kind: Kind,
+    /// An application's, for [`LaunchRequest::Socket`].
+    network: Option<Namespace>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +87,9 @@ enum Kind {
     Worker { user: u32 },
     Application { instance: Name },
 }
+
+/// What became of an application's gateway, if it was to have one.
+type Gateway = Option<Result<Sockets, String>>;
 
 struct Deletion {
     instance: Name,
@@ -172,7 +179,7 @@ impl<'a> Requests<'a> {
         match header {
             LaunchRequest::Worker { id, worker } => {
                 let started = self.worker(id, worker, fds);
-                self.started(id, started)
+                self.started(id, started.map(|process| (process, None)))
             }
             LaunchRequest::Application {
                 id,
@@ -199,10 +206,7 @@ impl<'a> Requests<'a> {
                 self.started(id, started)
             }
             LaunchRequest::Reach { id, .. } => self.tell(&LaunchEvent::Reached { id, error: None }),
-            LaunchRequest::Socket { id } => self.tell(&LaunchEvent::Socket {
-                id,
-                error: Some("no sockets yet".to_owned()),
-            }),
+            LaunchRequest::Socket { id } => self.socket(id),
             LaunchRequest::Signal { id, signal } => self.signal(id, signal),
             LaunchRequest::Remove { instance } => match self.remove(instance.clone()) {
                 Ok(()) => Ok(()),
@@ -262,6 +266,7 @@ impl<'a> Requests<'a> {
             kind: Kind::Worker {
                 user: users.outside,
             },
+            network: None,
         })
     }
 
@@ -270,7 +275,7 @@ impl<'a> Requests<'a> {
         id: u64,
         wanted: Wanted,
         fds: Vec<OwnedFd>,
-    ) -> Result<Process, RequestError> {
+    ) -> Result<(Process, Gateway), RequestError> {
         self.admit(id)?;
         let found = fds.len();
         let [output]: [OwnedFd; 1] = fds
@@ -289,7 +294,8 @@ impl<'a> Requests<'a> {
         if self.host.isolation == Isolation::Users {
             own(&output, users)?;
         }
-        let root = roots::application_root(&self.host, &image, &instance, &node)?;
+        let gateway = wanted.gateway;
+        let root = roots::application_root(&self.host, &image, &instance, &node, gateway)?;
         let again = output.try_clone().map_err(|error| {
             let source = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             RequestError::Files {
@@ -297,18 +303,28 @@ impl<'a> Requests<'a> {
                 source,
             }
         })?;
-        let running = spawn(Sandbox {
+        let sandbox = Sandbox {
             users,
             network: Network::Loopback,
             root,
             program: Program::UnderInit(command),
             descriptors: vec![null()?, output, again],
             limits: self.limits(2048),
+        };
+        let (running, (network, gateway)) = spawn_prepared(sandbox, |pid| {
+            let network = Namespace::of(pid);
+            let gateway = gateway.then(|| match &network {
+                Ok(network) => furnish(network).map_err(|error| failure::with_causes(&error)),
+                Err(error) => Err(failure::with_causes(error)),
+            });
+            (network.ok(), gateway)
         })?;
-        Ok(Process {
+        let process = Process {
             running,
             kind: Kind::Application { instance },
-        })
+            network,
+        };
+        Ok((process, gateway))
     }
 
     fn admit(&self, id: u64) -> Result<(), RequestError> {
@@ -371,6 +387,16 @@ impl<'a> Requests<'a> {
         Ok(owners)
     }
 
+    fn socket(&self, id: u64) -> anyhow::Result<()> {
+        let network = self.processes.get(&id).and_then(|p| p.network.as_ref());
+        let (socket, error) = match network.map(Namespace::socket) {
+            Some(Ok(socket)) => (vec![socket], None),
+            Some(Err(error)) => (Vec::new(), Some(failure::with_causes(&error))),
+            None => (Vec::new(), Some("the application has ended".to_owned())),
+        };
+        self.tell_with(&LaunchEvent::Socket { id, error }, &socket)
+    }
+
     fn signal(&self, id: u64, signal: Signal) -> anyhow::Result<()> {
         // An unknown number has ended a moment ago; its event is on the way.
         let Some(process) = self.processes.get(&id) else {
@@ -415,12 +441,29 @@ impl<'a> Requests<'a> {
         Ok(())
     }
 
-    fn started(&mut self, id: u64, started: Result<Process, RequestError>) -> anyhow::Result<()> {
+    fn started(
+        &mut self,
+        id: u64,
+        started: Result<(Process, Gateway), RequestError>,
+    ) -> anyhow::Result<()> {
         match started {
-            Ok(process) => {
+            Ok((process, gateway)) => {
                 let pid = process.running.pid();
                 self.processes.insert(id, process);
-                self.tell(&LaunchEvent::Started { id, pid })
+                let (sockets, no_gateway) = match gateway {
+                    Some(Ok(sockets)) => (vec![sockets.names, sockets.calls], None),
+                    Some(Err(mut message)) => {
+                        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+                        (Vec::new(), Some(message))
+                    }
+                    None => (Vec::new(), None),
+                };
+                let started = LaunchEvent::Started {
+                    id,
+                    pid,
+                    no_gateway,
+                };
+                self.tell_with(&started, &sockets)
             }
             Err(error) => self.tell(&LaunchEvent::Failed {
                 id,
@@ -465,7 +508,12 @@ impl<'a> Requests<'a> {
     }
 
     fn tell(&self, event: &LaunchEvent) -> anyhow::Result<()> {
-        match self.channel.send(event, &[], &[]) {
+        self.tell_with(event, &[])
+    }
+
+    fn tell_with(&self, event: &LaunchEvent, fds: &[OwnedFd]) -> anyhow::Result<()> {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        match self.channel.send(event, &[], &fds) {
             // The agent has ended, perhaps with events unread; the next read sees it.
             Err(ChannelError::Socket(error))
                 if matches!(

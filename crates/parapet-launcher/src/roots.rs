@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use parapet_sandbox::gateway::RESOLV_CONF;
 use parapet_sandbox::launch::Worker;
 use parapet_sandbox::root::{Access, Origin, Proc, Root, RootError, open_below};
 use parapet_sandbox::spawn::{Command, Network};
@@ -153,12 +154,14 @@ pub(crate) fn worker_command(host: &Host, worker: Worker) -> Result<Command, Roo
     })
 }
 
-/// An application's root: its image, or the host's system with the image's directories in it.
+/// An application's root: its image, or the host's system with the image's directories in it. With
+/// a `gateway` it knows whom to ask for names.
 pub(crate) fn application_root(
     host: &Host,
     image: &Image,
     instance: &Name,
     node: &Name,
+    gateway: bool,
 ) -> Result<Root, RootsError> {
     let mut root = Root::new();
     let tree = directory(host.state(), &format!("images/{}/rootfs", image.as_str()))?;
@@ -173,6 +176,9 @@ pub(crate) fn application_root(
         root.file("etc/group", GROUP)?;
         root.file("etc/hosts", HOSTS)?;
         root.file("etc/nsswitch.conf", NSSWITCH)?;
+        if gateway {
+            root.file("etc/resolv.conf", RESOLV_CONF)?;
+        }
         root.bind_if_there("etc/ssl/certs", "/etc/ssl/certs")?;
         root.bind_if_there("etc/localtime", "/etc/localtime")?;
     }
@@ -200,6 +206,12 @@ pub(crate) fn application_root(
         // Exported images come with an empty file here, in which nobody has written "localhost".
         root.file("opt/parapet/hosts", HOSTS)?;
         root.over("etc/hosts", "opt/parapet/hosts")?;
+        if gateway {
+            // A question to any other resolver is turned to ours as well; this spares the wait
+            // where the image names one by an IPv6 address.
+            root.file("opt/parapet/resolv.conf", RESOLV_CONF)?;
+            root.over("etc/resolv.conf", "opt/parapet/resolv.conf")?;
+        }
     }
     Ok(root)
 }

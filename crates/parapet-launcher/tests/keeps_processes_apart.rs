@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{PipeReader, Read};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -169,6 +169,11 @@ impl Host {
         instance: &str,
         command: &[&str],
     ) -> Result<(u64, u32, PipeReader), String> {
+        let (id, reader) = self.ask_for(instance, command, false);
+        self.begun(id).map(|pid| (id, pid, reader))
+    }
+
+    fn ask_for(&mut self, instance: &str, command: &[&str], gateway: bool) -> (u64, PipeReader) {
         let (reader, writer) = std::io::pipe().unwrap();
         let id = self.next;
         self.next += 1;
@@ -185,11 +190,28 @@ impl Host {
                 processes: 512,
                 io_bytes_per_second: None,
             },
-            gateway: false,
+            gateway,
             gpu: false,
         };
         self.send(&request, &[writer.into()]);
-        self.begun(id).map(|pid| (id, pid, reader))
+        (id, reader)
+    }
+
+    /// An application with a gateway, and the gateway's sockets for names and for calls.
+    fn with_gateway(&mut self, command: &[&str]) -> (u64, PipeReader, UdpSocket, TcpListener) {
+        let (id, reader) = self.ask_for("one", command, true);
+        wait_readable(self.channel(), "the start of an application");
+        let packet = self.channel().recv::<LaunchEvent>().unwrap().unwrap();
+        match packet.header {
+            LaunchEvent::Started {
+                id: started,
+                no_gateway,
+                ..
+            } => assert_eq!((started, no_gateway), (id, None)),
+            other => panic!("not a start: {other:?}"),
+        }
+        let [names, calls]: [OwnedFd; 2] = packet.fds.try_into().unwrap();
+        (id, reader, names.into(), calls.into())
     }
 
     fn application(&mut self, command: &[&str]) -> (u64, u32, PipeReader) {
@@ -211,7 +233,7 @@ impl Host {
 
     fn begun(&self, wanted: u64) -> Result<u32, String> {
         match self.event() {
-            LaunchEvent::Started { id, pid } if id == wanted => Ok(pid),
+            LaunchEvent::Started { id, pid, .. } if id == wanted => Ok(pid),
             LaunchEvent::Failed { id, message } if id == wanted => Err(message),
             other => panic!("not about the start of {wanted}: {other:?}"),
         }
@@ -298,7 +320,10 @@ fn text(mut pipe: PipeReader) -> String {
 }
 
 fn wait_line(pipe: &mut PipeReader, line: &str) {
-    let mut text = String::new();
+    read_until(pipe, line, &mut String::new());
+}
+
+fn read_until(pipe: &mut PipeReader, line: &str, text: &mut String) {
     while !text.contains(line) {
         wait_readable(&*pipe, line);
         let mut bytes = [0; 256];
@@ -474,6 +499,136 @@ fn a_worker_has_its_channel_and_nothing_else() {
             assert_eq!(output.matches("touch: cannot touch").count(), 3, "{output}");
             assert_eq!(output.contains("connected"), connects, "{name}: {output}");
         }
+    });
+}
+
+/// Calls and questions towards the world, and what else an application could try; prints as
+/// `probe.py` does.
+const CALLS: &str = r#"
+import errno, socket, sys
+def attempt(name, action):
+    try:
+        print(name, action(), flush=True)
+    except OSError as error:
+        print(name, errno.errorcode.get(error.errno, error), flush=True)
+def tcp(address, family=socket.AF_INET):
+    def action():
+        with socket.socket(family) as client:
+            client.settimeout(10)
+            client.connect(address)
+            return client.recv(100).decode()
+    return action
+def udp(address, family=socket.AF_INET):
+    def action():
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.settimeout(10)
+            client.connect(address)
+            client.send(b"question")
+            return client.recv(100).decode()
+    return action
+attempt("tcp", tcp(("203.0.113.7", 443)))
+attempt("tcp_metadata", tcp(("169.254.169.254", 80)))
+attempt("tcp_mapped", tcp(("::ffff:203.0.113.8", 443), socket.AF_INET6))
+attempt("dns", udp(("8.8.8.8", 53)))
+attempt("dns_ours", udp(("127.0.0.53", 53)))
+attempt("udp", udp(("203.0.113.7", 123)))
+attempt("udp_mapped", udp(("::ffff:203.0.113.7", 123), socket.AF_INET6))
+attempt("udp6", udp(("2001:db8::7", 53), socket.AF_INET6))
+attempt("tcp6", tcp(("2001:db8::7", 443), socket.AF_INET6))
+attempt("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
+attempt("packet", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+attempt("low_port", lambda: socket.socket().bind(("0.0.0.0", 53)))
+attempt("resolver", lambda: open("/etc/resolv.conf").readline().strip().replace(" ", "_"))
+attempt("host", tcp(("127.0.0.1", int(sys.argv[1]))))
+inside = socket.socket()
+inside.bind(("127.0.0.1", 9000))
+inside.listen()
+print("listens yes", flush=True)
+peer, _ = inside.accept()
+print("called", peer.recv(100).decode(), flush=True)
+"#;
+
+#[test]
+fn all_calls_of_an_application_with_a_gateway_end_at_the_gateway() {
+    on_each_host(|host| {
+        assert!(
+            !host
+                .missing
+                .iter()
+                .any(|sentence| sentence.starts_with("gateways")),
+            "{:?}",
+            host.missing
+        );
+        let on_the_host = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = on_the_host.local_addr().unwrap().port().to_string();
+        let (id, mut output, names, calls) =
+            host.with_gateway(&["python3", "-c", CALLS, port.as_str()]);
+        let answering = std::thread::spawn(move || {
+            for _ in 0..3 {
+                wait_readable(&calls, "a call");
+                let (mut call, _) = calls.accept().unwrap();
+                std::io::Write::write_all(&mut call, b"gateway").unwrap();
+            }
+            for _ in 0..2 {
+                wait_readable(&names, "a question");
+                let mut bytes = [0; 100];
+                let (length, from) = names.recv_from(&mut bytes).unwrap();
+                assert_eq!(&bytes[..length], b"question");
+                names.send_to(b"answer", from).unwrap();
+            }
+            (names, calls)
+        });
+        let mut text = String::new();
+        read_until(&mut output, "listens yes", &mut text);
+        let (names, calls) = answering.join().unwrap();
+        // Nothing else has arrived, and nothing at the host's own socket.
+        for socket in [names.as_fd(), calls.as_fd(), on_the_host.as_fd()] {
+            let now = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            let ready = poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&now)).unwrap();
+            assert_eq!(ready, 0, "{text}");
+        }
+
+        // The way in: a socket of the launcher's making, inside.
+        host.send(&LaunchRequest::Socket { id }, &[]);
+        wait_readable(host.channel(), "a socket");
+        let packet = host.channel().recv::<LaunchEvent>().unwrap().unwrap();
+        assert_eq!(packet.header, LaunchEvent::Socket { id, error: None });
+        let [socket]: [OwnedFd; 1] = packet.fds.try_into().unwrap();
+        rustix::io::ioctl_fionbio(&socket, false).unwrap();
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9000));
+        rustix::net::connect(&socket, &address).unwrap();
+        std::io::Write::write_all(&mut TcpStream::from(socket), b"inbound").unwrap();
+        read_until(&mut output, "called inbound", &mut text);
+        assert_eq!(host.exit_code(id), 0, "{text}");
+        let found = findings(&text);
+        for (name, outcome) in [
+            ("tcp", "gateway"),
+            ("tcp_metadata", "gateway"),
+            ("tcp_mapped", "gateway"),
+            ("dns", "answer"),
+            ("dns_ours", "answer"),
+            ("udp", "EPERM"),
+            ("udp_mapped", "EPERM"),
+            ("udp6", "ENETUNREACH"),
+            ("tcp6", "ENETUNREACH"),
+            ("raw", "EPERM"),
+            ("packet", "EPERM"),
+            ("low_port", "EACCES"),
+            ("resolver", "nameserver_127.0.0.53"),
+            ("host", "ECONNREFUSED"),
+        ] {
+            assert_eq!(found.get(name), Some(&outcome), "{name} in {text}");
+        }
+        // Its end closes the way in.
+        host.send(&LaunchRequest::Socket { id }, &[]);
+        let event = host.event();
+        assert!(
+            matches!(&event, LaunchEvent::Socket { error: Some(_), .. }),
+            "{event:?}"
+        );
     });
 }
 

@@ -140,6 +140,9 @@ pub enum LaunchEvent {
         id: u64,
         /// Its process ID in the launcher's namespace.
         pid: u32,
+        /// Why an application that was to have a gateway has none; there are no descriptors then,
+        /// and it reaches nobody.
+        no_gateway: Option<String>,
     },
     /// The process could not be started.
     Failed {

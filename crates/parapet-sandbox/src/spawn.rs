@@ -205,6 +205,15 @@ impl AsFd for Running {
 
 /// Starts a process. Returns when its program runs.
 pub fn spawn(sandbox: Sandbox) -> Result<Running, SpawnError> {
+    spawn_prepared(sandbox, |_| ()).map(|(running, ())| running)
+}
+
+/// Like [`spawn`], with something done about the process, whose ID is given, once it exists in its
+/// namespaces with its users, and before it goes on.
+pub fn spawn_prepared<T>(
+    sandbox: Sandbox,
+    prepare: impl FnOnce(u32) -> T,
+) -> Result<(Running, T), SpawnError> {
     let fork = match sandbox.network {
         Network::Host => Fork::Namespaces,
         Network::None | Network::Loopback => Fork::NamespacesAndNetwork,
@@ -223,10 +232,14 @@ pub fn spawn(sandbox: Sandbox) -> Result<Running, SpawnError> {
                 Program::First(command) | Program::UnderInit(command) => Some(command),
                 Program::None => None,
             };
-            set_users(sandbox.users, pid)
-                .and_then(|()| supervise(&ours, Some(&sandbox.root), command))
+            let prepared = set_users(sandbox.users, pid)
+                .map(|()| prepare(pid))
+                .and_then(|prepared| {
+                    supervise(&ours, Some(&sandbox.root), command)?;
+                    Ok(prepared)
+                })
                 .or_else(|error| fail(&running, error))?;
-            Ok(running)
+            Ok((running, prepared))
         }
     }
 }
@@ -263,7 +276,7 @@ fn sync_sockets() -> Result<(OwnedFd, OwnedFd), SpawnError> {
     .map_err(|errno| SpawnError::Sync(errno.into()))
 }
 
-fn fail(running: &Running, error: SpawnError) -> Result<(), SpawnError> {
+fn fail<T>(running: &Running, error: SpawnError) -> Result<T, SpawnError> {
     running.destroy();
     Err(error)
 }

@@ -76,7 +76,11 @@ impl FakeLauncher {
                     let channel = Channel::from_fd(packet.fds.into_iter().next().unwrap());
                     let end = channel.as_fd().try_clone_to_owned().unwrap();
                     lock(&self.workers).insert(id, (worker, end));
-                    self.event(&LaunchEvent::Started { id, pid: 1 });
+                    self.event(&LaunchEvent::Started {
+                        id,
+                        pid: 1,
+                        no_gateway: None,
+                    });
                     let fake = Arc::clone(&self);
                     std::thread::spawn(move || {
                         let version = crate::launcher::VERSION.to_owned();
@@ -101,7 +105,11 @@ impl FakeLauncher {
                 } => {
                     let argv = [vec![instance, node], command].concat();
                     lock(&self.applications).push((id, argv));
-                    self.event(&LaunchEvent::Started { id, pid: 1 });
+                    self.event(&LaunchEvent::Started {
+                        id,
+                        pid: 1,
+                        no_gateway: None,
+                    });
                 }
                 LaunchRequest::Reach { id, .. } => {
                     self.event(&LaunchEvent::Reached { id, error: None });
