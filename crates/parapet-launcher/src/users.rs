@@ -11,9 +11,10 @@ use thiserror::Error;
 
 /// Users of one application instance.
 const RANGE: u32 = 65_536;
-/// Most instances with a range.
-const RANGES: u32 = 4096;
-/// All users that are given out, from the base on.
+/// Most instances with a range: far above what an appliance of any size runs.
+const RANGES: u32 = 255;
+/// All users that are given out, from the base on: 2^24, so that many appliances have room beside
+/// each other, as a demo and the host's own.
 pub(crate) const SPAN: u32 = (RANGES + 1) * RANGE;
 /// Below are accounts of the host.
 pub(crate) const LOWEST_BASE: u32 = 65_536;
