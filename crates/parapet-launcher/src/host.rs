@@ -8,12 +8,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use parapet_sandbox::cgroup::{Disk, Group, Groups, Place};
+use parapet_sandbox::failure;
 use parapet_sandbox::gateway;
 use parapet_sandbox::launcher_process::enter_user_namespace;
+use parapet_sandbox::launch::Worker;
 use parapet_sandbox::root::Root;
-use parapet_sandbox::spawn::{Limits, Network, Program, Sandbox, SpawnError, Users, spawn};
+use parapet_sandbox::spawn::{
+    Limits, Network, Program, Sandbox, SpawnError, Users, spawn, spawn_task,
+};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, openat};
 
+use crate::limits;
 use crate::options::Options;
 use crate::users::{self, Directory};
 
@@ -37,6 +43,8 @@ pub(crate) struct Host {
     pub(crate) sdk: PathBuf,
     pub(crate) onnxruntime: Option<PathBuf>,
     pub(crate) users: Directory,
+    pub(crate) groups: Groups,
+    pub(crate) machine_bytes: u64,
     pub(crate) missing: Vec<String>,
 }
 
@@ -62,6 +70,21 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
     } else {
         Directory::Shared
     };
+    let machine_bytes = limits::machine_bytes();
+    let (mut groups, unlimited) = Groups::prepare(
+        options.id_base,
+        Disk::below(state.as_fd()),
+        &limits::everything(machine_bytes),
+    );
+    missing.extend(unlimited);
+    if let Err(error) = try_groups(&groups) {
+        groups = Groups::none();
+        missing.push(format!(
+            "limits of memory, processor time, processes and disk traffic (failed to {}): start \
+             as root, or as a systemd unit with Delegate=yes and DelegateSubgroup=launcher",
+            failure::with_causes(&*error)
+        ));
+    }
     if isolation != Isolation::Bare
         && let Err(error) = try_out(&mut users)
     {
@@ -94,6 +117,8 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
         sdk: options.sdk.clone(),
         onnxruntime: options.onnxruntime.clone(),
         users,
+        groups,
+        machine_bytes,
         missing,
     })
 }
@@ -141,6 +166,14 @@ fn covers(map: &str, first: u64, end: u64) -> bool {
     })
 }
 
+/// Puts a process into a group, as each start will.
+fn try_groups(groups: &Groups) -> Result<(), Box<dyn std::error::Error>> {
+    let group: Group = groups.make("trial", &limits::worker(Worker::Ingest, 0))?;
+    let (running, _) = spawn_task(Some(&group.place()?), || Ok(()))?;
+    running.destroy();
+    Ok(())
+}
+
 /// Goes through a whole set-up up to the program, for a worker's and an application's kind.
 fn try_out(users: &mut Directory) -> Result<(), SpawnError> {
     let nobody = std::collections::BTreeSet::new();
@@ -173,6 +206,7 @@ fn trial(users: Users, network: Network) -> Sandbox {
             files: 64,
             processes: None,
         },
+        place: Place::default(),
     }
 }
 

@@ -8,7 +8,9 @@
 
 #![forbid(unsafe_code)]
 
+mod accelerators;
 mod host;
+mod limits;
 mod names;
 mod options;
 mod remove;

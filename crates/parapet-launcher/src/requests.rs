@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parapet_sandbox::bare::{self, Bare};
+use parapet_sandbox::cgroup::{CgroupError, Group};
 use parapet_sandbox::channel::{Channel, ChannelError, Packet};
 use parapet_sandbox::failure;
 use parapet_sandbox::gateway::{Namespace, Sockets, furnish};
@@ -20,21 +22,30 @@ use parapet_sandbox::spawn::{
     Limits, Network, Program, Running, Sandbox, SpawnError, Users, spawn, spawn_prepared,
     spawn_task,
 };
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, statat};
 use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::host::{Host, Isolation};
+use crate::limits::{self, LimitsError};
 use crate::names::{Image, Name, NameError};
 use crate::remove::remove;
-use crate::roots::{self, RootsError};
+use crate::roots::{self, Extras, RootsError};
 use crate::users::UsersError;
 
 /// Most processes and deletions at a time: far above what an appliance of any size runs.
 const MAX_PROCESSES: usize = 1024;
 /// Most instances looked at for their users.
 const MAX_INSTANCES: usize = 8192;
+/// How long after an alarm the kernel may take to end a process: it does so at once, or finds
+/// memory after all.
+const ALARM: Duration = Duration::from_secs(5);
+/// Between looks at a group with an alarm.
+const ALARM_LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
 /// Longest message of a failure.
 const MAX_MESSAGE: usize = 2048;
 
@@ -49,6 +60,10 @@ enum RequestError {
     Roots(#[from] RootsError),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     #[error("start process {0}: that number is in use")]
     Used(u64),
     #[error("start a process: {MAX_PROCESSES} run already")]
@@ -80,6 +95,21 @@ struct Process {
     kind: Kind,
     /// An application's, for [`LaunchRequest::Socket`].
     network: Option<Namespace>,
+    group: Group,
+    /// Since when memory was short around it, until the kernel has chosen whom to end.
+    alarmed: Option<Instant>,
+}
+
+impl Process {
+    fn new(running: Running, kind: Kind, network: Option<Namespace>, group: Group) -> Self {
+        Self {
+            running,
+            kind,
+            network,
+            group,
+            alarmed: None,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -146,7 +176,8 @@ impl<'a> Requests<'a> {
     }
 
     /// Whether there is a request, which processes have ended, which deletions.
-    fn wait(&self) -> anyhow::Result<(bool, Vec<u64>, Vec<usize>)> {
+    fn wait(&mut self) -> anyhow::Result<(bool, Vec<u64>, Vec<usize>)> {
+        let limit = self.end_what_is_out_of_memory()?;
         let ids: Vec<u64> = self.processes.keys().copied().collect();
         let mut polled = vec![PollFd::new(self.channel, PollFlags::IN)];
         let runs = self.processes.values().map(|process| &process.running);
@@ -154,8 +185,22 @@ impl<'a> Requests<'a> {
             runs.chain(self.deletions.iter().map(|deletion| &deletion.running))
                 .map(|running| PollFd::new(running, PollFlags::IN)),
         );
+        // Last: those only wake the loop.
+        let alarms: Vec<u64> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.group.alarm().is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        let first_alarm = polled.len();
+        polled.extend(
+            self.processes
+                .values()
+                .filter_map(|process| process.group.alarm())
+                .map(|alarm| PollFd::from_borrowed_fd(alarm, PollFlags::IN)),
+        );
         loop {
-            match poll(&mut polled, None) {
+            match poll(&mut polled, limit.as_ref()) {
                 Err(Errno::INTR) => {}
                 other => {
                     other.context("wait for requests")?;
@@ -164,7 +209,14 @@ impl<'a> Requests<'a> {
             }
         }
         let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let (processes, deletions) = ready[1..].split_at(ids.len());
+        drop(polled);
+        for (id, _) in alarms.iter().zip(&ready[first_alarm..]).filter(|(_, ready)| **ready) {
+            if let Some(process) = self.processes.get_mut(id) {
+                process.group.silence();
+                process.alarmed = Some(Instant::now());
+            }
+        }
+        let (processes, deletions) = ready[1..first_alarm].split_at(ids.len());
         let ended = ids.into_iter().zip(processes).filter(|(_, ready)| **ready);
         let deleted = deletions.iter().enumerate().filter(|(_, ready)| **ready);
         Ok((
@@ -172,6 +224,29 @@ impl<'a> Requests<'a> {
             ended.map(|(id, _)| id).collect(),
             deleted.map(|(i, _)| i).collect(),
         ))
+    }
+
+    /// Control groups of version 1 end one process of a tree and leave the others to go on without
+    /// it: the rest is ended here. Gives the time until the next look, if one is due.
+    fn end_what_is_out_of_memory(&mut self) -> anyhow::Result<Option<Timespec>> {
+        let mut again = None;
+        for process in self.processes.values_mut() {
+            let Some(since) = process.alarmed else {
+                continue;
+            };
+            if process.group.ran_out_of_memory() {
+                process.alarmed = None;
+                process
+                    .running
+                    .kill()
+                    .context("end a process that is out of memory")?;
+            } else if since.elapsed() > ALARM {
+                process.alarmed = None;
+            } else {
+                again = Some(ALARM_LOOK);
+            }
+        }
+        Ok(again)
     }
 
     fn answer(&mut self, packet: Packet<LaunchRequest>) -> anyhow::Result<()> {
@@ -239,7 +314,12 @@ impl<'a> Requests<'a> {
         let users = self.host.users.worker(&taken.collect())?;
         let command = roots::worker_command(&self.host, worker)?;
         let descriptors = vec![null()?, null()?, stderr, channel];
-        let limits = self.limits(256);
+        let limits = self.limits(limits::WORKER_PROCESSES.into());
+        let group = self.host.groups.make(
+            &format!("w{id}"),
+            &limits::worker(worker, self.host.machine_bytes),
+        )?;
+        let place = group.place()?;
         let network = roots::network(worker);
         let running = if self.host.isolation == Isolation::Bare {
             bare::spawn(Bare {
@@ -248,6 +328,7 @@ impl<'a> Requests<'a> {
                 network,
                 descriptors,
                 limits,
+                place,
             })?
         } else {
             let root = roots::worker_root(&self.host, worker)?;
@@ -259,15 +340,11 @@ impl<'a> Requests<'a> {
                 program,
                 descriptors,
                 limits,
+                place,
             })?
         };
-        Ok(Process {
-            running,
-            kind: Kind::Worker {
-                user: users.outside,
-            },
-            network: None,
-        })
+        let user = users.outside;
+        Ok(Process::new(running, Kind::Worker { user }, None, group))
     }
 
     fn application(
@@ -287,6 +364,7 @@ impl<'a> Requests<'a> {
         if self.host.isolation == Isolation::Bare {
             return Err(RequestError::NoSandbox);
         }
+        let limits = limits::application(wanted.resources)?;
         let command = roots::application_command(wanted.command, wanted.environment)?;
         let users = self.directories(&instance, &node)?;
         // So that the application may open /dev/stdout: the pipe is a file of its own then.
@@ -295,7 +373,11 @@ impl<'a> Requests<'a> {
             own(&output, users)?;
         }
         let gateway = wanted.gateway;
-        let root = roots::application_root(&self.host, &image, &instance, &node, gateway)?;
+        let extras = Extras {
+            gateway,
+            gpu: wanted.gpu,
+        };
+        let root = roots::application_root(&self.host, &image, &instance, &node, extras)?;
         let again = output.try_clone().map_err(|error| {
             let source = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             RequestError::Files {
@@ -303,13 +385,16 @@ impl<'a> Requests<'a> {
                 source,
             }
         })?;
+        let group = self.host.groups.make(&format!("a{id}"), &limits)?;
         let sandbox = Sandbox {
             users,
             network: Network::Loopback,
             root,
             program: Program::UnderInit(command),
             descriptors: vec![null()?, output, again],
-            limits: self.limits(2048),
+            // Also where no control group counts them.
+            limits: self.limits(wanted.resources.processes.into()),
+            place: group.place()?,
         };
         let (running, (network, gateway)) = spawn_prepared(sandbox, |pid| {
             let network = Namespace::of(pid);
@@ -319,12 +404,8 @@ impl<'a> Requests<'a> {
             });
             (network.ok(), gateway)
         })?;
-        let process = Process {
-            running,
-            kind: Kind::Application { instance },
-            network,
-        };
-        Ok((process, gateway))
+        let kind = Kind::Application { instance };
+        Ok((Process::new(running, kind, network, group), gateway))
     }
 
     fn admit(&self, id: u64) -> Result<(), RequestError> {
@@ -421,7 +502,7 @@ impl<'a> Requests<'a> {
             return Err(RequestError::InUse(instance));
         }
         let state = self.host.state();
-        let started = spawn_task(|| {
+        let started = spawn_task(None, || {
             let directory = match open_below(state, Path::new("instances"), DIRECTORY) {
                 Err(Errno::NOENT) => return Ok(()),
                 other => other.map_err(|errno| format!("open instances: {errno}"))?,
@@ -479,8 +560,13 @@ impl<'a> Requests<'a> {
         let Some(code) = process.running.reap().context("reap a process")? else {
             return Ok(());
         };
+        let out_of_memory = process.group.ran_out_of_memory();
         self.processes.remove(&id);
-        self.tell(&LaunchEvent::Exited { id, code })
+        self.tell(&LaunchEvent::Exited {
+            id,
+            code,
+            out_of_memory,
+        })
     }
 
     fn deleted(&mut self, index: usize) -> anyhow::Result<()> {

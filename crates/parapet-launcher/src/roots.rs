@@ -15,6 +15,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::accelerators;
 use crate::host::Host;
 use crate::names::{Image, Name};
 
@@ -154,14 +155,22 @@ pub(crate) fn worker_command(host: &Host, worker: Worker) -> Result<Command, Roo
     })
 }
 
-/// An application's root: its image, or the host's system with the image's directories in it. With
-/// a `gateway` it knows whom to ask for names.
+/// What only some applications have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extras {
+    /// It knows whom to ask for names.
+    pub(crate) gateway: bool,
+    /// It has the host's accelerators.
+    pub(crate) gpu: bool,
+}
+
+/// An application's root: its image, or the host's system with the image's directories in it.
 pub(crate) fn application_root(
     host: &Host,
     image: &Image,
     instance: &Name,
     node: &Name,
-    gateway: bool,
+    Extras { gateway, gpu }: Extras,
 ) -> Result<Root, RootsError> {
     let mut root = Root::new();
     let tree = directory(host.state(), &format!("images/{}/rootfs", image.as_str()))?;
@@ -183,6 +192,13 @@ pub(crate) fn application_root(
         root.bind_if_there("etc/localtime", "/etc/localtime")?;
     }
     root.devices()?;
+    if gpu {
+        let dev = Path::new("/dev");
+        for name in accelerators::nodes(dev) {
+            let place = format!("dev/{name}");
+            root.bind(&place, Origin::Host, &dev.join(&name), Access::Device)?;
+        }
+    }
     root.scratch("dev/shm", 256)?;
     root.proc(Proc::Machine)?;
     root.bind_if_there(PROCESSORS, &format!("/{PROCESSORS}"))?;

@@ -241,7 +241,7 @@ impl Host {
 
     fn exit_code(&self, wanted: u64) -> i32 {
         match self.event() {
-            LaunchEvent::Exited { id, code } if id == wanted => code,
+            LaunchEvent::Exited { id, code, .. } if id == wanted => code,
             other => panic!("not the end of {wanted}: {other:?}"),
         }
     }

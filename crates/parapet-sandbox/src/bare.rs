@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use crate::cgroup::Place;
 use crate::spawn::{Command, Limits, Network, Running, SpawnError, spawn_bare};
 
 /// A worker without a sandbox.
@@ -25,6 +26,8 @@ pub struct Bare {
     pub descriptors: Vec<OwnedFd>,
     /// As in [`crate::spawn::Sandbox`].
     pub limits: Limits,
+    /// As in [`crate::spawn::Sandbox`].
+    pub place: Place,
 }
 
 /// Starts it. Returns when its program runs.
@@ -43,5 +46,11 @@ pub fn spawn(bare: Bare) -> Result<Running, SpawnError> {
         arguments: vec![program],
         environment,
     };
-    spawn_bare(bare.network, &command, bare.descriptors, bare.limits)
+    spawn_bare(
+        bare.network,
+        &command,
+        bare.descriptors,
+        bare.limits,
+        &bare.place,
+    )
 }

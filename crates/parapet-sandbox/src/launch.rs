@@ -172,6 +172,9 @@ pub enum LaunchEvent {
         id: u64,
         /// Exit code, or 128 + signal.
         code: i32,
+        /// Whether the kernel ended it, or a process of it, for want of memory.
+        #[serde(default)]
+        out_of_memory: bool,
     },
     /// An instance's directory is gone, or could not be deleted.
     Removed {

@@ -273,7 +273,10 @@ fn enter(sandbox: Sandbox, sync: &OwnedFd) -> Result<(), Failure> {
         program,
         descriptors,
         limits,
+        place,
     } = sandbox;
+    // The parent's business.
+    drop(place);
     wait_for_parent(sync).at(Step::Wait)?;
     become_user(users)?;
     // After the last change of users, which would clear it; before any longer work.

@@ -17,6 +17,7 @@ use rustix::net::{
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use thiserror::Error;
 
+use crate::cgroup::Place;
 use crate::kernel::{self, Fork, Side};
 use crate::root::Root;
 use crate::setup::{self, Report, Step};
@@ -95,6 +96,8 @@ pub struct Sandbox {
     pub descriptors: Vec<OwnedFd>,
     /// Its limits.
     pub limits: Limits,
+    /// Its control groups.
+    pub place: Place,
 }
 
 /// A process that runs.
@@ -119,6 +122,9 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// The child could not be put into its control groups.
+    #[error("put a process into its control groups")]
+    Place(#[source] io::Error),
     /// The child failed.
     #[error("{step}{}{item}", if item.is_empty() { "" } else { " " })]
     Step {
@@ -233,6 +239,7 @@ pub fn spawn_prepared<T>(
                 Program::None => None,
             };
             let prepared = set_users(sandbox.users, pid)
+                .and_then(|()| sandbox.place.take(pid).map_err(SpawnError::Place))
                 .map(|()| prepare(pid))
                 .and_then(|prepared| {
                     supervise(&ours, Some(&sandbox.root), command)?;
@@ -250,6 +257,7 @@ pub(crate) fn spawn_bare(
     command: &Command,
     descriptors: Vec<OwnedFd>,
     limits: Limits,
+    place: &Place,
 ) -> Result<Running, SpawnError> {
     let (ours, theirs) = sync_sockets()?;
     match kernel::fork(Fork::Plain).map_err(SpawnError::Fork)? {
@@ -260,7 +268,11 @@ pub(crate) fn spawn_bare(
         Side::Parent(pid, pidfd) => {
             drop(theirs);
             let running = Running { pid, pidfd };
-            supervise(&ours, None, Some(command)).or_else(|error| fail(&running, error))?;
+            place
+                .take(pid)
+                .map_err(SpawnError::Place)
+                .and_then(|()| supervise(&ours, None, Some(command)))
+                .or_else(|error| fail(&running, error))?;
             Ok(running)
         }
     }
@@ -282,8 +294,9 @@ fn fail<T>(running: &Running, error: SpawnError) -> Result<T, SpawnError> {
 }
 
 /// Does `work` in a child, so that the caller need not wait for it; what it fails with comes out
-/// of the returned pipe. The child ends with this process.
+/// of the returned pipe. The child ends with this process. With a place it is put there, at once.
 pub fn spawn_task(
+    place: Option<&Place>,
     work: impl FnOnce() -> Result<(), String>,
 ) -> io::Result<(Running, io::PipeReader)> {
     let (reader, writer) = io::pipe()?;
@@ -292,7 +305,14 @@ pub fn spawn_task(
             drop(reader);
             setup::run_task(work, writer)
         }
-        Side::Parent(pid, pidfd) => Ok((Running { pid, pidfd }, reader)),
+        Side::Parent(pid, pidfd) => {
+            let running = Running { pid, pidfd };
+            if let Some(Err(error)) = place.map(|place| place.take(pid)) {
+                running.destroy();
+                return Err(error);
+            }
+            Ok((running, reader))
+        }
     }
 }
 
