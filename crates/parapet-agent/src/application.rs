@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::launcher::Launcher;
+use crate::launcher::{ApplicationStart, End, Launcher};
+use crate::limits::{self, Effective};
 use crate::logs;
 use crate::sdk::{Node, Server};
 
@@ -50,6 +51,8 @@ pub(crate) struct ApplicationSpec {
     pub(crate) environment: Vec<(String, String)>,
     /// `instances/<instance>` below the state directory.
     pub(crate) directory: PathBuf,
+    /// What it may use.
+    pub(crate) limits: Effective,
 }
 
 impl Application {
@@ -109,9 +112,10 @@ impl Job {
         while !stop.is_cancelled() {
             match self.once(stop).await {
                 Ok(None) => return,
-                Ok(Some(code)) => {
+                Ok(Some(end)) => {
                     failed = 0;
-                    line.error("exited", &ended(code));
+                    let (code, message) = ended(end, &self.spec.limits);
+                    line.error(code, &message);
                 }
                 Err(error) => {
                     failed += 1;
@@ -144,19 +148,21 @@ impl Job {
         self.spec.directory.join("logs")
     }
 
-    /// One life of the process: its exit code, or `None` when it was asked to end.
-    async fn once(&self, stop: &CancellationToken) -> Result<Option<i32>, String> {
+    /// One life of the process: its end, or `None` when it was asked to end.
+    async fn once(&self, stop: &CancellationToken) -> Result<Option<End>, String> {
         let application = &self.spec.application;
         let image = application.asset.sha256.to_string();
         let mut environment = self.spec.environment.clone();
         environment.extend(application.environment.iter().cloned());
-        let started = self.launcher.application(
-            self.node.line.instance().to_string(),
-            application.node.to_string(),
+        let started = self.launcher.application(ApplicationStart {
+            instance: self.node.line.instance().to_string(),
+            node: application.node.to_string(),
             image,
-            application.command.clone(),
+            command: application.command.clone(),
             environment,
-        );
+            resources: self.spec.limits.resources,
+            gpu: application.confinement.gpu,
+        });
         let mut process = started.await.map_err(|error| error.to_string())?;
         let _console = logs::console(process.take_output(), self.logs());
         self.state.send_replace(ApplicationState::Started);
@@ -164,7 +170,7 @@ impl Job {
             self.node.line.set(NodeStatus::NotAvailable, None);
         }
         tokio::select! {
-            code = process.exited() => return Ok(Some(code)),
+            end = process.exited() => return Ok(Some(end)),
             () = stop.cancelled() => {}
         }
         process.signal(Signal::Terminate);
@@ -176,13 +182,18 @@ impl Job {
     }
 }
 
-fn ended(code: i32) -> String {
-    let how = if code > 128 {
-        format!("was ended by signal {}", code - 128)
-    } else {
-        format!("ended with exit code {code}")
-    };
-    format!("the application {how} and is started again; see console_output")
+/// Code and message of an end that was not asked for.
+fn ended(end: End, limits: &Effective) -> (&'static str, String) {
+    if end.out_of_memory {
+        let limit = limits::human(limits.resources.memory_bytes);
+        let message = format!(
+            "the application ran out of memory (its limit is {limit}) and is started again; raise \
+             limits.memory_bytes of the instance or [limits] memory of the device, or use less"
+        );
+        return ("memory", message);
+    }
+    let message = format!("the application {end} and is started again; see console_output");
+    ("exited", message)
 }
 
 /// Where an instance keeps its files.

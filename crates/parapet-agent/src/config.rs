@@ -8,6 +8,8 @@ use parapet_sandbox::launcher_process::ID_BASE;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::limits::{Configured, Cpus, Defaults, Size};
+
 /// Frame memory where the file names none.
 const RING_MB: u64 = 2048;
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub id_base: u32,
     /// Memory for frames.
     pub ring_bytes: u64,
+    /// Limits of applications whose policies set none.
+    pub limits: Defaults,
     /// `AWS_REGION` of applications on a device that is not enrolled.
     pub region: String,
 }
@@ -84,6 +88,23 @@ struct Paths {
 #[serde(deny_unknown_fields)]
 struct Limits {
     ring_mb: Option<u64>,
+    memory: Option<Size>,
+    cpus: Option<Cpus>,
+    processes: Option<u32>,
+    io: Option<Size>,
+    storage: Option<Size>,
+}
+
+impl Limits {
+    fn of_applications(&self) -> Configured {
+        Configured {
+            memory: self.memory,
+            cpus: self.cpus,
+            processes: self.processes,
+            io: self.io,
+            storage: self.storage,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -172,6 +193,7 @@ impl Config {
             onnxruntime,
             id_base: parsed.process.id_base.unwrap_or(ID_BASE),
             ring_bytes: ring_mb.saturating_mul(1_000_000),
+            limits: Defaults::of_this_machine().with(parsed.limits.of_applications()),
             region: "us-west-2".to_owned(),
         })
     }
@@ -278,6 +300,36 @@ mod tests {
             .map(|error| error.to_string())
             .unwrap_or_default();
         assert!(error.contains("ring_mib"), "{error}");
+    }
+
+    #[test]
+    fn limits_of_applications_are_read_and_wrong_ones_refused_by_key() {
+        let paths = "[paths]\nlibexec = 'DIR/libexec'\nsdk = 'DIR/sdk'\n";
+        let limits = "[limits]\nmemory = '2GiB'\ncpus = 1.5\nprocesses = 64\nio = '50MB'\n\
+                      storage = 1000\n";
+        let (_dir, config) = load(&format!("{paths}{limits}"));
+        let expected = Defaults {
+            memory_bytes: 2 << 30,
+            cpu_millis: 1500,
+            processes: 64,
+            io_bytes_per_second: Some(50_000_000),
+            storage_bytes: 1000,
+        };
+        assert_eq!(config.map(|config| config.limits).ok(), Some(expected));
+        for (wrong, key) in [
+            ("memory = '2 gigs'", "memory"),
+            ("cpus = 0", "cpus"),
+            ("storage = -1", "storage"),
+            ("processes = 'many'", "processes"),
+            ("memery = '1GiB'", "memery"),
+        ] {
+            let (_dir, config) = load(&format!("{paths}[limits]\n{wrong}\n"));
+            let error = config.err().map(|error| error.to_string());
+            assert!(
+                error.as_deref().is_some_and(|error| error.contains(key)),
+                "{wrong}: {error:?}"
+            );
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! has ended too, and so does the agent ([`Launcher::ended`]).
 
 use std::collections::HashMap;
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,7 +79,52 @@ type Waiting = HashMap<u64, mpsc::UnboundedSender<Life>>;
 enum Life {
     Started,
     Failed(String),
-    Exited(i32),
+    Exited(End),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Exit code, or 128 + signal.
+    pub(crate) code: i32,
+    /// Whether it was for want of memory.
+    pub(crate) out_of_memory: bool,
+}
+
+impl End {
+    /// Of a process that nobody heard of again.
+    const KILLED: Self = Self {
+        code: 128 + 9,
+        out_of_memory: false,
+    };
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.out_of_memory, self.code) {
+            (true, _) => f.write_str("ran out of memory"),
+            (false, 129..) => write!(f, "was ended by signal {}", self.code - 128),
+            (false, code) => write!(f, "ended with code {code}"),
+        }
+    }
+}
+
+/// What an application is started with.
+pub(crate) struct ApplicationStart {
+    /// Names its directory.
+    pub(crate) instance: String,
+    /// Names its directories in there.
+    pub(crate) node: String,
+    /// Names its image.
+    pub(crate) image: String,
+    /// Program and arguments.
+    pub(crate) command: Vec<String>,
+    /// Variables beside the launcher's own.
+    pub(crate) environment: Vec<(String, String)>,
+    /// What it may use.
+    pub(crate) resources: Resources,
+    /// Whether it gets the accelerators.
+    pub(crate) gpu: bool,
 }
 
 struct Shared {
@@ -182,23 +228,25 @@ impl Launcher {
                 found: packet.header.version,
             }),
             None => {
-                let code = process.exited().await;
+                let end = process.exited().await;
                 Err(StartError::Refused(format!(
-                    "{worker:?} ended with code {code} at its start"
+                    "{worker:?} {end} at its start"
                 )))
             }
         }
     }
 
     /// Starts an application.
-    pub(crate) async fn application(
-        &self,
-        instance: String,
-        node: String,
-        image: String,
-        command: Vec<String>,
-        environment: Vec<(String, String)>,
-    ) -> Result<Process, StartError> {
+    pub(crate) async fn application(&self, start: ApplicationStart) -> Result<Process, StartError> {
+        let ApplicationStart {
+            instance,
+            node,
+            image,
+            command,
+            environment,
+            resources,
+            gpu,
+        } = start;
         let (mut process, id) = self.process()?;
         let output = process.pipe.take().ok_or(StartError::LauncherEnded)?;
         let request = LaunchRequest::Application {
@@ -208,15 +256,9 @@ impl Launcher {
             image,
             command,
             environment,
-            // Until limits are read from the configuration: the sandbox's own.
-            resources: Resources {
-                memory_bytes: u64::MAX,
-                cpu_millis: u32::MAX,
-                processes: 2048,
-                io_bytes_per_second: None,
-            },
+            resources,
             gateway: false,
-            gpu: false,
+            gpu,
         };
         self.request(request, vec![output]);
         process.started().await?;
@@ -278,7 +320,7 @@ pub(crate) struct Process {
     id: u64,
     launcher: Launcher,
     life: mpsc::UnboundedReceiver<Life>,
-    exit: Option<i32>,
+    exit: Option<End>,
     pipe: Option<OwnedFd>,
     output: Option<pipe::Receiver>,
 }
@@ -300,26 +342,26 @@ impl Process {
         );
     }
 
-    /// Waits for the end; the code is 128 + signal where a signal ended it.
-    pub(crate) async fn exited(&mut self) -> i32 {
+    /// Waits for the end.
+    pub(crate) async fn exited(&mut self) -> End {
         loop {
-            if let Some(code) = self.exit {
-                return code;
+            if let Some(end) = self.exit {
+                return end;
             }
             match self.life.recv().await {
-                Some(Life::Exited(code)) => self.exit = Some(code),
+                Some(Life::Exited(end)) => self.exit = Some(end),
                 Some(Life::Started) => {}
-                Some(Life::Failed(_)) | None => self.exit = Some(128 + 9),
+                Some(Life::Failed(_)) | None => self.exit = Some(End::KILLED),
             }
         }
     }
 
     /// Waits a moment for the end of a process that has closed its channel, and no longer: a
     /// process that hangs there is killed by its drop.
-    pub(crate) async fn exited_soon(&mut self) -> i32 {
+    pub(crate) async fn exited_soon(&mut self) -> End {
         timeout(Duration::from_secs(1), self.exited())
             .await
-            .unwrap_or(128 + 9)
+            .unwrap_or(End::KILLED)
     }
 
     async fn started(&mut self) -> Result<(), StartError> {
@@ -328,14 +370,15 @@ impl Process {
             Ok(None) => Err(StartError::LauncherEnded),
             Ok(Some(Life::Started)) => Ok(()),
             Ok(Some(Life::Failed(message))) => {
-                self.exit = Some(127);
+                self.exit = Some(End {
+                    code: 127,
+                    out_of_memory: false,
+                });
                 Err(StartError::Refused(message))
             }
-            Ok(Some(Life::Exited(code))) => {
-                self.exit = Some(code);
-                Err(StartError::Refused(format!(
-                    "ended with code {code} at its start"
-                )))
+            Ok(Some(Life::Exited(end))) => {
+                self.exit = Some(end);
+                Err(StartError::Refused(format!("{end} at its start")))
             }
         }
     }
@@ -387,7 +430,17 @@ async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
             | LaunchEvent::Socket { .. } => continue,
             LaunchEvent::Started { id, .. } => (id, Life::Started),
             LaunchEvent::Failed { id, message } => (id, Life::Failed(message)),
-            LaunchEvent::Exited { id, code } => (id, Life::Exited(code)),
+            LaunchEvent::Exited {
+                id,
+                code,
+                out_of_memory,
+            } => (
+                id,
+                Life::Exited(End {
+                    code,
+                    out_of_memory,
+                }),
+            ),
             LaunchEvent::Removed { instance, error } => {
                 if let Some(done) = lock(&shared.removals).remove(&instance) {
                     let _ = done.send(error);

@@ -20,6 +20,7 @@ mod engine;
 mod frames;
 mod launcher;
 mod ledger;
+mod limits;
 mod link;
 mod logs;
 mod metrics;
@@ -33,5 +34,6 @@ mod store;
 mod views;
 
 pub use config::{Config, ConfigError};
+pub use limits::Defaults;
 pub use start::{AgentError, run};
 pub use status::{Status, read_status};

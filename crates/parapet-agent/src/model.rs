@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::backoff::Backoff;
 use crate::board::Line;
-use crate::launcher::{Launcher, Process, StartError};
+use crate::launcher::{End, Launcher, Process, StartError};
 use crate::logs::{self, Task};
 use crate::packets::PacketSocket;
 
@@ -126,8 +126,8 @@ enum ModelError {
     Open(#[from] std::io::Error),
     #[error("load the model: no answer within {} s", LOAD_LIMIT.as_secs())]
     Timeout,
-    #[error("use the model: its process ended with code {0}")]
-    Ended(i32),
+    #[error("use the model: its process {0}")]
+    Ended(End),
 }
 
 struct Job {
@@ -159,6 +159,7 @@ impl Job {
                     );
                     self.state.send_replace(ModelState::Loading);
                     let code = match &error {
+                        ModelError::Ended(end) if end.out_of_memory => "memory",
                         ModelError::Ended(_) => "exited",
                         _ => "launch",
                     };
@@ -180,7 +181,7 @@ impl Job {
         };
         socket.send(&load, &[], &[file.as_fd()]).await?;
         let event = tokio::select! {
-            code = process.exited() => return Err(ModelError::Ended(code)),
+            end = process.exited() => return Err(ModelError::Ended(end)),
             event = timeout(LOAD_LIMIT, socket.recv::<InferEvent>()) => event,
         };
         let Some(packet) = event.map_err(|_| ModelError::Timeout)?? else {
@@ -208,7 +209,7 @@ impl Job {
     ) -> Result<Reason, ModelError> {
         loop {
             tokio::select! {
-                code = process.exited() => return Err(ModelError::Ended(code)),
+                end = process.exited() => return Err(ModelError::Ended(end)),
                 event = socket.recv::<InferEvent>() => match event? {
                     Some(packet) => if let InferEvent::Failed { code, message } = packet.header {
                         return Ok(Reason { code, message: crate::board::cut(&message) });

@@ -288,6 +288,7 @@ impl Appliance {
                 ring_bytes: config.ring_bytes,
                 hold: HOLD,
             },
+            limits: config.limits,
             region,
         };
         let mut engine = tokio::spawn(engine::run(engine, desired, applied_sender));

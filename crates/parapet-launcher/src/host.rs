@@ -11,8 +11,8 @@ use anyhow::Context;
 use parapet_sandbox::cgroup::{Disk, Group, Groups, Place};
 use parapet_sandbox::failure;
 use parapet_sandbox::gateway;
-use parapet_sandbox::launcher_process::enter_user_namespace;
 use parapet_sandbox::launch::Worker;
+use parapet_sandbox::launcher_process::enter_user_namespace;
 use parapet_sandbox::root::Root;
 use parapet_sandbox::spawn::{
     Limits, Network, Program, Sandbox, SpawnError, Users, spawn, spawn_task,
@@ -169,8 +169,17 @@ fn covers(map: &str, first: u64, end: u64) -> bool {
 /// Puts a process into a group, as each start will.
 fn try_groups(groups: &Groups) -> Result<(), Box<dyn std::error::Error>> {
     let group: Group = groups.make("trial", &limits::worker(Worker::Ingest, 0))?;
-    let (running, _) = spawn_task(Some(&group.place()?), || Ok(()))?;
+    let place = group.place()?;
+    let (held, hold) = std::io::pipe()?;
+    let (running, _) = spawn_task(move || {
+        // Lives until it is ended.
+        std::io::Read::read(&mut &held, &mut [0]).map_err(|error| error.to_string())?;
+        Ok(())
+    })?;
+    let placed = place.take(running.pid());
+    drop(hold);
     running.destroy();
+    placed?;
     Ok(())
 }
 

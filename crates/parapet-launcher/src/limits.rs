@@ -101,7 +101,9 @@ pub(crate) fn everything(machine_bytes: u64) -> Limits {
     let reserve = RESERVE.max(machine_bytes / 10);
     Limits {
         // A machine with less memory than the reserve has none to divide.
-        memory_bytes: machine_bytes.checked_sub(reserve).filter(|rest| *rest > reserve),
+        memory_bytes: machine_bytes
+            .checked_sub(reserve)
+            .filter(|rest| *rest > reserve),
         cpu_millis: None,
         processes: None,
         io_bytes_per_second: None,
@@ -154,7 +156,12 @@ mod tests {
                 ..resources()
             },
         ];
-        let fields = ["memory_bytes", "cpu_millis", "processes", "io_bytes_per_second"];
+        let fields = [
+            "memory_bytes",
+            "cpu_millis",
+            "processes",
+            "io_bytes_per_second",
+        ];
         for (wrong, field) in wrong.into_iter().zip(fields) {
             let refused = application(wrong).map_err(|error| error.field);
             assert_eq!(refused, Err(field));
@@ -163,7 +170,10 @@ mod tests {
 
     #[test]
     fn something_of_the_machine_is_always_left_for_the_agent() {
-        assert_eq!(everything(16 * GIB).memory_bytes, Some(16 * GIB - 16 * GIB / 10));
+        assert_eq!(
+            everything(16 * GIB).memory_bytes,
+            Some(16 * GIB - 16 * GIB / 10)
+        );
         assert_eq!(everything(GIB).memory_bytes, Some(GIB - RESERVE));
         assert_eq!(everything(RESERVE).memory_bytes, None);
     }

@@ -210,7 +210,11 @@ impl<'a> Requests<'a> {
         }
         let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(polled);
-        for (id, _) in alarms.iter().zip(&ready[first_alarm..]).filter(|(_, ready)| **ready) {
+        for (id, _) in alarms
+            .iter()
+            .zip(&ready[first_alarm..])
+            .filter(|(_, ready)| **ready)
+        {
             if let Some(process) = self.processes.get_mut(id) {
                 process.group.silence();
                 process.alarmed = Some(Instant::now());
@@ -502,7 +506,7 @@ impl<'a> Requests<'a> {
             return Err(RequestError::InUse(instance));
         }
         let state = self.host.state();
-        let started = spawn_task(None, || {
+        let started = spawn_task(|| {
             let directory = match open_below(state, Path::new("instances"), DIRECTORY) {
                 Err(Errno::NOENT) => return Ok(()),
                 other => other.map_err(|errno| format!("open instances: {errno}"))?,

@@ -294,9 +294,8 @@ fn fail<T>(running: &Running, error: SpawnError) -> Result<T, SpawnError> {
 }
 
 /// Does `work` in a child, so that the caller need not wait for it; what it fails with comes out
-/// of the returned pipe. The child ends with this process. With a place it is put there, at once.
+/// of the returned pipe. The child ends with this process.
 pub fn spawn_task(
-    place: Option<&Place>,
     work: impl FnOnce() -> Result<(), String>,
 ) -> io::Result<(Running, io::PipeReader)> {
     let (reader, writer) = io::pipe()?;
@@ -305,14 +304,7 @@ pub fn spawn_task(
             drop(reader);
             setup::run_task(work, writer)
         }
-        Side::Parent(pid, pidfd) => {
-            let running = Running { pid, pidfd };
-            if let Some(Err(error)) = place.map(|place| place.take(pid)) {
-                running.destroy();
-                return Err(error);
-            }
-            Ok((running, reader))
-        }
+        Side::Parent(pid, pidfd) => Ok((Running { pid, pidfd }, reader)),
     }
 }
 

@@ -98,14 +98,14 @@ async fn follow(
     let (frees, freed) = mpsc::unbounded_channel();
     frames.begin_decoder(frees);
     let ended = tokio::select! {
-        code = process.exited() => Ok(code),
+        end = process.exited() => Ok(end),
         error = feed(socket, first, queue, freed, slots) => Err(error),
         error = take(socket, frames, slots, health) => Err(error),
     };
     frames.end_decoder();
     match ended {
-        Ok(code) => tracing::warn!(
-            instance = %health.line().instance(), node = %health.line().node(), code,
+        Ok(end) => tracing::warn!(
+            instance = %health.line().instance(), node = %health.line().node(), %end,
             "decoder ended and is started again"
         ),
         Err(error) => tracing::warn!(

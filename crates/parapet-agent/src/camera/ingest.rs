@@ -43,8 +43,8 @@ pub(super) async fn run(
             }
             Ok((mut process, socket)) => {
                 let log = logs::forward(process.take_output(), health.line(), "ingest");
-                let code = tokio::select! {
-                    code = process.exited() => code,
+                let end = tokio::select! {
+                    end = process.exited() => end,
                     ended = converse(&context, &socket, &mut source, &units, &health) => {
                         match ended {
                             Ended::Paused => { drop(log); continue }
@@ -57,7 +57,7 @@ pub(super) async fn run(
                 tracing::warn!(
                     instance = %health.line().instance(),
                     node = %health.line().node(),
-                    code,
+                    %end,
                     "ingest ended and is started again"
                 );
             }

@@ -250,6 +250,7 @@ impl Instance {
             application: spec.clone(),
             environment,
             directory,
+            limits: context.limits.merge(spec.confinement.limits),
         };
         let application = Application::start(context.launcher.clone(), node, start);
         let wakes = wakes(application.state.clone(), wake);

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use crate::board::Board;
 use crate::camera::CameraContext;
 use crate::launcher::Launcher;
+use crate::limits::Defaults;
 use crate::secrets::Secrets;
 use crate::store::Store;
 use crate::views::Views;
@@ -45,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) board: Board,
     pub(crate) views: Views,
     pub(crate) capacity: Capacity,
+    /// Limits of applications without any of their own.
+    pub(crate) limits: Defaults,
     /// `AWS_REGION` of the applications.
     pub(crate) region: String,
 }

@@ -93,7 +93,11 @@ impl FakeLauncher {
                             }
                         }
                         lock(&fake.workers).remove(&id);
-                        fake.event(&LaunchEvent::Exited { id, code: 137 });
+                        fake.event(&LaunchEvent::Exited {
+                            id,
+                            code: 137,
+                            out_of_memory: false,
+                        });
                     });
                 }
                 LaunchRequest::Application {
@@ -137,7 +141,11 @@ impl FakeLauncher {
             .any(|(known, _)| *known == id)
         {
             lock(&self.applications).retain(|(known, _)| *known != id);
-            self.event(&LaunchEvent::Exited { id, code: 137 });
+            self.event(&LaunchEvent::Exited {
+                id,
+                code: 137,
+                out_of_memory: false,
+            });
         }
     }
 
@@ -316,6 +324,7 @@ impl House {
                 ring_bytes,
                 hold: 4,
             },
+            limits: Defaults::of_this_machine(),
             region: "us-west-2".to_owned(),
         };
         let engine = tokio::spawn(run(context, desired, applied_sender));

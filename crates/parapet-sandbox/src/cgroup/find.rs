@@ -120,7 +120,10 @@ fn base_of_two(mount: &Mount<'_>, own: &str) -> PathBuf {
         let ours = path.file_name().is_some_and(|name| name == OWN_LEAF);
         (ours && mount.root == "/").then(|| path.parent().unwrap_or(Path::new("")))
     });
-    Path::new(mount.place).join(delegated.unwrap_or(Path::new("")))
+    match delegated {
+        Some(path) => Path::new(mount.place).join(path),
+        None => PathBuf::from(mount.place),
+    }
 }
 
 struct Mount<'a> {
@@ -191,10 +194,7 @@ mod tests {
         let offered = |_: &Path| "cpuset cpu io memory hugetlb pids\n".to_owned();
         let found = hierarchies(UNIFIED, "0::/user.slice/x\n", offered);
         let all = Controller::ALL;
-        assert_eq!(
-            bases(&found),
-            [("/sys/fs/cgroup", Version::Two, &all[..])]
-        );
+        assert_eq!(bases(&found), [("/sys/fs/cgroup", Version::Two, &all[..])]);
     }
 
     #[test]
@@ -208,10 +208,7 @@ mod tests {
             "memory pids".to_owned()
         });
         assert_eq!(found.len(), 1);
-        assert_eq!(
-            found[0].controllers,
-            [Controller::Memory, Controller::Pids]
-        );
+        assert_eq!(found[0].controllers, [Controller::Memory, Controller::Pids]);
     }
 
     #[test]

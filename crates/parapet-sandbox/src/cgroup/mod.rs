@@ -550,12 +550,7 @@ fn subgroups(group: BorrowedFd<'_>) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn open_file(
-    group: BorrowedFd<'_>,
-    name: &str,
-    file: &str,
-    flags: OFlags,
-) -> io::Result<fs::File> {
+fn open_file(group: BorrowedFd<'_>, name: &str, file: &str, flags: OFlags) -> io::Result<fs::File> {
     let path = if name.is_empty() {
         file.to_owned()
     } else {

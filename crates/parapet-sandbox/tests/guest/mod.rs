@@ -37,7 +37,7 @@ pub(super) fn run(filter: &str, variable: &str) -> String {
         .arg(&initrd)
         .arg("-drive")
         .arg(format!("file={},if=virtio,format=raw", disk.display()))
-        .args(["-append", "console=ttyS0 quiet panic=-1"])
+        .args(["-append", "console=ttyS0 loglevel=0 panic=-1"])
         .stdin(Stdio::null())
         .stdout(File::create(&log).unwrap())
         .stderr(Stdio::inherit())
