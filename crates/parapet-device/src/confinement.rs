@@ -3,9 +3,12 @@
 //! An extension: Panorama had none of it. The empty [`Confinement`] is the strictest: no egress, no
 //! port, no accelerator, and the device's own limits.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// Host ports that rules may open (`spec/manifests.md` 2.4).
 pub const HOST_PORTS: std::ops::RangeInclusive<u16> = 8000..=9000;
@@ -78,6 +81,79 @@ pub struct HostPort {
     pub port: u16,
 }
 
+impl Egress {
+    /// Whether the application needs a gateway at all: without one it has its loopback interface
+    /// alone, and nothing of the agent listens to it.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.learn || self.role || !self.hosts.is_empty()
+    }
+}
+
+/// Why a text is no [`HostPort`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "use {0:?} as a host: write NAME:PORT, *.NAME:PORT, ADDRESS:PORT or [ADDRESS]:PORT, the name \
+     in letters, digits, '-' and '_', the port from 1 to 65535"
+)]
+pub struct HostPortError(String);
+
+/// Longest name of a host, as in DNS.
+const HOST_NAME: usize = 253;
+/// Longest part of it.
+const HOST_LABEL: usize = 63;
+
+/// A name of a host as all of Parapet compares it: lower case, without the dot at its end; `None`
+/// for what is no such name. Addresses are names in this sense.
+#[must_use]
+pub fn host_name(text: &str) -> Option<String> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let label =
+        |label: &str| !label.is_empty() && label.len() <= HOST_LABEL && label.bytes().all(plain);
+    (name.len() <= HOST_NAME && name.split('.').all(label)).then_some(name)
+}
+
+impl FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || HostPortError(text.chars().take(80).collect());
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port
+            .parse()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(wrong)?;
+        let bracketed = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        let host = if let Some(address) = bracketed {
+            let address: std::net::Ipv6Addr = address.parse().map_err(|_| wrong())?;
+            address.to_string()
+        } else if let Some(below) = host.strip_prefix("*.") {
+            // A pattern for a whole top-level domain is a slip, not a policy.
+            let below = host_name(below)
+                .filter(|name| name.contains('.'))
+                .ok_or_else(wrong)?;
+            format!("*.{below}")
+        } else {
+            host_name(host).ok_or_else(wrong)?
+        };
+        Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// A port of the appliance that leads to one of the application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,6 +213,42 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_read_in_one_form() {
+        let read = |text: &str| text.parse::<HostPort>().map(|host| host.to_string());
+        for (text, same) in [
+            ("S3.Example.COM.:443", "s3.example.com:443"),
+            ("*.example.com:8883", "*.example.com:8883"),
+            ("192.0.2.7:80", "192.0.2.7:80"),
+            ("[2001:DB8::7]:443", "[2001:db8::7]:443"),
+            ("_x.a-b:1", "_x.a-b:1"),
+        ] {
+            assert_eq!(read(text), Ok(same.to_owned()));
+        }
+        let long = format!("{}.example.com:1", "a".repeat(64));
+        let longer = format!("{}com:1", "a.".repeat(130));
+        for text in [
+            "",
+            "a",
+            "a:",
+            "a:0",
+            "a:65536",
+            ":443",
+            "*:443",
+            "*.com:443",
+            "a..b:1",
+            "a b:1",
+            "*.*.example.com:1",
+            "2001:db8::7:443",
+            "[192.0.2.7]:1",
+            "a/b:1",
+            &long,
+            &longer,
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_network_holds_its_own_addresses_only() {
