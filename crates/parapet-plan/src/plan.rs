@@ -202,8 +202,10 @@ fn one_instance(
 /// comes before what is fed.
 fn differences(instance: &Instance, held: &ObservedInstance, steps: &mut Vec<Step>) {
     let id = &instance.id;
-    for (node, (running, _)) in &held.applications {
-        if !instance.applications.iter().any(|wanted| wanted == running) {
+    for (node, (running, state)) in &held.applications {
+        let goes_on =
+            |wanted: &Application| wanted == running || changes_egress(running, state, wanted);
+        if !instance.applications.iter().any(goes_on) {
             steps.push(Step::StopApplication {
                 instance: id.clone(),
                 node: node.clone(),
@@ -258,15 +260,35 @@ fn differences(instance: &Instance, held: &ObservedInstance, steps: &mut Vec<Ste
         }
     }
     for application in &instance.applications {
-        let running = held.applications.get(&application.node);
-        if running.is_none_or(|(running, _)| running != application) {
-            let application = application.clone();
-            steps.push(Step::StartApplication {
-                instance: id.clone(),
-                application,
-            });
+        let instance = id.clone();
+        match held.applications.get(&application.node) {
+            Some((running, _)) if running == application => {}
+            Some((running, state)) if changes_egress(running, state, application) => {
+                steps.push(Step::ChangeEgress {
+                    instance,
+                    node: application.node.clone(),
+                    egress: application.confinement.egress.clone(),
+                });
+            }
+            _ => steps.push(Step::StartApplication {
+                instance,
+                application: application.clone(),
+            }),
         }
     }
+}
+
+/// Whether `wanted` is the same application but for whom it may call, which its gateway can learn
+/// while it runs. One without a gateway has to start anew to get one, and one that has failed to
+/// have another try.
+fn changes_egress(running: &Application, state: &PartState, wanted: &Application) -> bool {
+    let egress = &running.confinement.egress;
+    if is_final(state) || !egress.is_wanted() || *egress == wanted.confinement.egress {
+        return false;
+    }
+    let mut same = wanted.clone();
+    same.confinement.egress.clone_from(egress);
+    same == *running
 }
 
 fn camera_step(id: &InstanceId, wanted: &Camera, held: Option<&Camera>) -> Option<Step> {

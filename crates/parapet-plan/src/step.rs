@@ -1,5 +1,6 @@
 //! What the agent is to do next. A step leaves nothing to decide.
 
+use parapet_device::confinement::Egress;
 use parapet_device::desired::{Application, Blob, Camera, Model};
 use parapet_device::{InstanceId, NodeName};
 
@@ -99,6 +100,15 @@ pub enum Step {
         instance: InstanceId,
         /// The code node.
         application: Application,
+    },
+    /// Let a running code node call others than before; calls that are no longer allowed end.
+    ChangeEgress {
+        /// Which instance.
+        instance: InstanceId,
+        /// Which code node.
+        node: NodeName,
+        /// Whom it may call.
+        egress: Egress,
     },
     /// End a code node and forget it.
     StopApplication {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use parapet_device::confinement::Confinement;
+use parapet_device::confinement::{Confinement, Egress, InboundPort};
 use parapet_device::desired::{
     Application, Blob, Camera, DesiredDocument, Input, InputSource, Instance, Model, Output,
     SecretRef, Tensor,
@@ -189,6 +189,20 @@ fn apply(step: &Step, observed: &mut Observed) {
                     .is_none()
             );
         }
+        Step::ChangeEgress {
+            instance,
+            node,
+            egress,
+        } => {
+            let (application, state) = held(observed, instance)
+                .applications
+                .get_mut(node)
+                .expect("an application");
+            assert!(!matches!(state, PartState::Failed(_)), "a failed one");
+            let before = std::mem::replace(&mut application.confinement.egress, egress.clone());
+            assert_ne!(&before, egress, "a step without effect");
+            assert!(before.is_wanted(), "there is no gateway that could change");
+        }
         Step::StopApplication { instance, node } => {
             assert!(held(observed, instance).applications.remove(node).is_some());
         }
@@ -304,6 +318,69 @@ fn one_changed_camera_is_one_step() {
     assert_eq!(step_for(camera("west", 2, 1, true)), pause);
 }
 
+fn with_egress(hosts: &[&str], learn: bool, role: bool) -> Confinement {
+    let read = |text: &&str| text.parse().expect("a host");
+    let egress = Egress {
+        learn,
+        role,
+        hosts: hosts.iter().map(read).collect(),
+    };
+    Confinement {
+        egress,
+        ..Confinement::default()
+    }
+}
+
+#[test]
+fn whom_an_application_may_call_changes_while_it_runs() {
+    let confined = |confinement: Confinement| {
+        let mut one = instance(1, vec![camera("east", 1, 1, false)], 1, 2);
+        one.applications[0].confinement = confinement;
+        document(vec![one])
+    };
+    let steps = |before: Confinement, after: Confinement| {
+        let observed = settled(&confined(before));
+        plan(&confined(after), &observed).0
+    };
+    let starts = |steps: &[Step]| {
+        matches!(
+            steps,
+            [Step::StopApplication { .. }, Step::StartApplication { .. }]
+        )
+    };
+    let one = || with_egress(&["a.example:443"], false, false);
+    for after in [
+        with_egress(&["a.example:443", "b.example:443"], false, false),
+        with_egress(&[], true, false),
+        with_egress(&["a.example:443"], false, true),
+        Confinement::default(),
+    ] {
+        let change = Step::ChangeEgress {
+            instance: id(1),
+            node: name("logic"),
+            egress: after.egress.clone(),
+        };
+        assert_eq!(steps(one(), after), vec![change]);
+    }
+    // The first of all needs a gateway.
+    let first = steps(Confinement::default(), one());
+    assert!(starts(&first), "{first:?}");
+    // Limits and ports are no business of the gateway.
+    let mut port = one();
+    port.ports.push(InboundPort {
+        host: 8000,
+        container: 80,
+        sources: Vec::new(),
+        tls: None,
+    });
+    let mut limited = one();
+    limited.limits.processes = Some(7);
+    for after in [port, limited] {
+        let steps = steps(one(), after);
+        assert!(starts(&steps), "{steps:?}");
+    }
+}
+
 #[test]
 fn removal_leaves_nothing() {
     let desired = document(vec![instance(1, vec![camera("east", 1, 1, false)], 1, 2)]);
@@ -405,9 +482,19 @@ fn cameras() -> impl Strategy<Value = Vec<Camera>> {
 }
 
 fn instances() -> impl Strategy<Value = Vec<Instance>> {
-    let one = (cameras(), 0_u8..4, 0_u8..4, any::<bool>(), any::<bool>()).prop_map(
-        |(cameras, model, code, has_model, has_code)| {
+    let egress = (0_usize..3, any::<bool>(), any::<bool>(), 0_u32..2).prop_map(
+        |(hosts, learn, role, processes)| {
+            let mut confinement =
+                with_egress(&["a.example:443", "b.example:443"][..hosts], learn, role);
+            confinement.limits.processes = Some(processes);
+            confinement
+        },
+    );
+    let parts = (any::<bool>(), any::<bool>());
+    let one = (cameras(), 0_u8..4, 0_u8..4, parts, egress).prop_map(
+        |(cameras, model, code, (has_model, has_code), confinement)| {
             let mut instance = instance(0, cameras, model, code);
+            instance.applications[0].confinement = confinement;
             if !has_model {
                 instance.models.clear();
             }

@@ -213,6 +213,15 @@ impl Engine {
                     parts.start_application(&self.context, &instance, application, &self.wake);
                 }
             }
+            Step::ChangeEgress {
+                instance,
+                node,
+                egress,
+            } => {
+                if let Some(parts) = self.instances.get_mut(&instance) {
+                    parts.change_egress(&node, egress);
+                }
+            }
             Step::StopApplication { instance, node } => {
                 if let Some(parts) = self.instances.get_mut(&instance) {
                     parts
