@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parapet_device::confinement::Egress;
 use parapet_device::desired;
 use parapet_device::reported::NodeStatus;
 use parapet_sandbox::launch::Signal;
@@ -15,9 +16,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::launcher::{ApplicationStart, End, Launcher};
+use crate::gateway::Gateway;
+use crate::inbound::Inbound;
+use crate::launcher::{ApplicationStart, End, Launcher, Process};
 use crate::limits::{self, Effective};
-use crate::logs;
+use crate::logs::{self, Task};
 use crate::sdk::{Node, Server};
 
 /// Between the request to end and the end (`spec/sdk.md` 3.2).
@@ -42,6 +45,7 @@ pub(crate) struct Application {
     pub(crate) state: watch::Receiver<ApplicationState>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
+    gateway: Gateway,
 }
 
 /// What an application's processes are started with.
@@ -53,6 +57,10 @@ pub(crate) struct ApplicationSpec {
     pub(crate) directory: PathBuf,
     /// What it may use.
     pub(crate) limits: Effective,
+    /// The way out.
+    pub(crate) gateway: Gateway,
+    /// The way in.
+    pub(crate) inbound: Arc<Inbound>,
 }
 
 impl Application {
@@ -60,6 +68,7 @@ impl Application {
     pub(crate) fn start(launcher: Launcher, node: Arc<Node>, spec: ApplicationSpec) -> Self {
         let (state_sender, state) = watch::channel(ApplicationState::Starting);
         let stop = CancellationToken::new();
+        let gateway = spec.gateway.clone();
         let job = Job {
             launcher,
             node,
@@ -70,7 +79,17 @@ impl Application {
         let task = tokio::spawn(async move {
             job.run(&stopped).await;
         });
-        Self { state, stop, task }
+        Self {
+            state,
+            stop,
+            task,
+            gateway,
+        }
+    }
+
+    /// Lets it call others than before.
+    pub(crate) fn set_egress(&self, egress: Egress) {
+        self.gateway.set(egress);
     }
 
     /// Asks the process to end, ends it after the grace period, and waits for that.
@@ -154,16 +173,29 @@ impl Job {
         let image = application.asset.sha256.to_string();
         let mut environment = self.spec.environment.clone();
         environment.extend(application.environment.iter().cloned());
+        let line = &self.node.line;
+        // Before the start, which fails if another has a port; nobody can connect yet.
+        let ports = &application.confinement.ports;
+        let ports = self
+            .spec
+            .inbound
+            .reserve(ports)
+            .map_err(|e| e.to_string())?;
         let started = self.launcher.application(ApplicationStart {
-            instance: self.node.line.instance().to_string(),
+            instance: line.instance().to_string(),
             node: application.node.to_string(),
             image,
             command: application.command.clone(),
             environment,
             resources: self.spec.limits.resources,
+            gateway: self.spec.gateway.is_wanted(),
             gpu: application.confinement.gpu,
         });
         let mut process = started.await.map_err(|error| error.to_string())?;
+        let _gateway = self.gateway(&mut process);
+        let _ports = ports
+            .open(&process.door(), line)
+            .map_err(|e| e.to_string())?;
         let _console = logs::console(process.take_output(), self.logs());
         self.state.send_replace(ApplicationState::Started);
         if !self.node.is_connected() {
@@ -194,6 +226,25 @@ fn ended(end: End, limits: &Effective) -> (&'static str, String) {
     }
     let message = format!("the application {end} and is started again; see console_output");
     ("exited", message)
+}
+
+impl Job {
+    /// Serves the calls of this life. Without a gateway the application runs and reaches nobody.
+    fn gateway(&self, process: &mut Process) -> Option<Task> {
+        let line = &self.node.line;
+        let served = match process.take_gateway() {
+            Ok(None) => return None,
+            Ok(Some(sockets)) => self.spec.gateway.serve(sockets).map_err(|e| e.to_string()),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = &served {
+            tracing::error!(
+                instance = %line.instance(), node = %line.node(), reason,
+                "the application has no gateway and reaches nobody"
+            );
+        }
+        served.ok()
+    }
 }
 
 /// Where an instance keeps its files.

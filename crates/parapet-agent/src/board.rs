@@ -12,6 +12,7 @@ use parapet_device::reported::{
 use parapet_device::{InstanceId, NodeName};
 use tokio::sync::watch;
 
+use crate::gateway::{Asked, MOST_ASKED};
 use crate::launcher::lock;
 use crate::metrics::StreamStats;
 
@@ -22,6 +23,7 @@ struct Node {
     status: NodeStatus,
     reason: Option<Reason>,
     stats: Option<Arc<Mutex<StreamStats>>>,
+    asked: Option<Arc<Mutex<Asked>>>,
 }
 
 struct Entry {
@@ -105,6 +107,7 @@ impl Board {
                     status,
                     reason: None,
                     stats,
+                    asked: None,
                 },
             );
             true
@@ -142,7 +145,7 @@ impl Board {
                         stream: line.stats.as_ref().and_then(|stats| stream(stats)),
                     })
                     .collect(),
-                asked: Vec::new(),
+                asked: asked(entry),
             })
             .collect()
     }
@@ -153,6 +156,19 @@ impl Board {
             self.inner.changes.send_modify(|count| *count += 1);
         }
     }
+}
+
+/// What an instance's code nodes have asked for, the most frequent first.
+fn asked(entry: &Entry) -> Vec<parapet_device::reported::Asked> {
+    let mut lines: Vec<_> = entry
+        .nodes
+        .iter()
+        .filter_map(|(node, line)| Some(lock(line.asked.as_ref()?).list(node)))
+        .flatten()
+        .collect();
+    lines.sort_by_key(|line| std::cmp::Reverse(line.count));
+    lines.truncate(MOST_ASKED);
+    lines
 }
 
 fn stream(stats: &Mutex<StreamStats>) -> Option<StreamMetrics> {
@@ -206,6 +222,19 @@ impl Line {
             node.status = status;
             node.reason = reason;
             true
+        });
+    }
+
+    /// Where the node's report finds whom it has asked for.
+    pub(crate) fn asks(&self, asked: Arc<Mutex<Asked>>) {
+        self.board.change(|entries| {
+            let node = entries
+                .get_mut(&self.instance)
+                .and_then(|e| e.nodes.get_mut(&self.node));
+            if let Some(node) = node {
+                node.asked = Some(asked);
+            }
+            false
         });
     }
 

@@ -4,8 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parapet_device::confinement::{HostPort, host_name};
 use parapet_sandbox::launcher_process::ID_BASE;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::limits::{Configured, Cpus, Defaults, Size};
@@ -57,6 +59,38 @@ pub struct Config {
     pub limits: Defaults,
     /// `AWS_REGION` of applications on a device that is not enrolled.
     pub region: String,
+    /// What applications may reach and be reached by.
+    pub applications: Applications,
+    /// Interfaces towards the control plane; inbound ports are open there.
+    pub uplink: Vec<String>,
+}
+
+/// Hosts and names for applications.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Applications {
+    /// Hosts that every instance with a runtime role may call, beside its own:
+    /// `s3.us-west-2.amazonaws.com:443`, `*.example.com:8883`.
+    #[serde(default, deserialize_with = "hosts")]
+    pub hosts: Vec<HostPort>,
+    /// Names that clients of inbound ports know this appliance by, for its certificate.
+    #[serde(default, deserialize_with = "names")]
+    pub names: Vec<String>,
+}
+
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HostPort>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let read = |text: String| text.parse().map_err(D::Error::custom);
+    texts.into_iter().map(read).collect()
+}
+
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let read = |text: String| {
+        let remedy = || D::Error::custom(format!("use {text:?} as a name: write it as in DNS"));
+        host_name(&text).ok_or_else(remedy)
+    };
+    texts.into_iter().map(read).collect()
 }
 
 /// The file. Keys that are unknown are refused: a misspelt one must not be lost.
@@ -71,6 +105,8 @@ struct File {
     process: Process,
     #[serde(default)]
     network: Network,
+    #[serde(default)]
+    applications: Applications,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -195,6 +231,8 @@ impl Config {
             ring_bytes: ring_mb.saturating_mul(1_000_000),
             limits: Defaults::of_this_machine().with(parsed.limits.of_applications()),
             region: "us-west-2".to_owned(),
+            applications: parsed.applications,
+            uplink,
         })
     }
 }
@@ -289,6 +327,28 @@ mod tests {
                 .path()
                 .join("site/onnxruntime/capi/libonnxruntime.so.1.32.0");
             assert_eq!(config.onnxruntime, Some(file));
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_refused_by_its_text() {
+        let paths = "[paths]\nlibexec = 'DIR/libexec'\nsdk = 'DIR/sdk'\n";
+        let (_dir, config) = load(&format!(
+            "{paths}[applications]\nhosts = ['S3.example.com:443', '*.iot.example:8883']\n\
+             names = ['Gate.Example']\n"
+        ));
+        let applications = config.unwrap().applications;
+        let hosts: Vec<_> = applications.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["s3.example.com:443", "*.iot.example:8883"]);
+        assert_eq!(applications.names, ["gate.example"]);
+        for wrong in ["hosts = ['s3.example.com']", "names = ['a b']", "host = []"] {
+            let (_dir, config) = load(&format!("{paths}[applications]\n{wrong}\n"));
+            let error = config.err().map(|error| error.to_string());
+            let told = wrong.split('\'').nth(1).unwrap_or("host");
+            assert!(
+                error.as_ref().is_some_and(|e| e.contains(told)),
+                "{error:?}"
+            );
         }
     }
 

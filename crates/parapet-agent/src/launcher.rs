@@ -4,7 +4,7 @@
 //! and hands each to the [`Process`] it belongs to. When the launcher ends, everything it started
 //! has ended too, and so does the agent ([`Launcher::ended`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,8 @@ use crate::packets::PacketSocket;
 
 /// How long a process may take to start and to say hello.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long a socket inside an application may take.
+const SOCKET_LIMIT: Duration = Duration::from_secs(10);
 /// How long deleting an instance's files may take.
 const REMOVE_LIMIT: Duration = Duration::from_mins(2);
 
@@ -77,7 +79,7 @@ struct Outgoing {
 type Waiting = HashMap<u64, mpsc::UnboundedSender<Life>>;
 
 enum Life {
-    Started,
+    Started(Result<Option<GatewaySockets>, String>),
     Failed(String),
     Exited(End),
 }
@@ -123,9 +125,22 @@ pub(crate) struct ApplicationStart {
     pub(crate) environment: Vec<(String, String)>,
     /// What it may use.
     pub(crate) resources: Resources,
+    /// Whether its calls get a way out ([`Process::take_gateway`]).
+    pub(crate) gateway: bool,
     /// Whether it gets the accelerators.
     pub(crate) gpu: bool,
 }
+
+/// Where the calls of an application with a gateway arrive.
+#[derive(Debug)]
+pub(crate) struct GatewaySockets {
+    /// Questions for names: UDP.
+    pub(crate) names: OwnedFd,
+    /// Calls: TCP, listening.
+    pub(crate) calls: OwnedFd,
+}
+
+type Doors = HashMap<u64, VecDeque<oneshot::Sender<Result<OwnedFd, String>>>>;
 
 struct Shared {
     // Unbounded, but never more than a start, two signals and a removal per living process.
@@ -133,6 +148,8 @@ struct Shared {
     next: AtomicU64,
     waiting: Mutex<Waiting>,
     removals: Mutex<HashMap<String, oneshot::Sender<Option<String>>>>,
+    /// Who waits for a socket inside an application; the launcher answers in order.
+    doors: Mutex<Doors>,
     ended: watch::Sender<bool>,
 }
 
@@ -170,6 +187,7 @@ impl Launcher {
             next: AtomicU64::new(1),
             waiting: Mutex::default(),
             removals: Mutex::default(),
+            doors: Mutex::default(),
             ended: watch::Sender::new(false),
         });
         // Both end with the launcher, and with them the agent.
@@ -245,6 +263,7 @@ impl Launcher {
             command,
             environment,
             resources,
+            gateway,
             gpu,
         } = start;
         let (mut process, id) = self.process()?;
@@ -257,12 +276,27 @@ impl Launcher {
             command,
             environment,
             resources,
-            gateway: false,
+            gateway,
             gpu,
         };
         self.request(request, vec![output]);
         process.started().await?;
         Ok(process)
+    }
+
+    /// A TCP socket inside an application's network, not connected.
+    async fn socket(&self, id: u64) -> Result<OwnedFd, StartError> {
+        let (done, answer) = oneshot::channel();
+        lock(&self.shared.doors)
+            .entry(id)
+            .or_default()
+            .push_back(done);
+        self.request(LaunchRequest::Socket { id }, Vec::new());
+        match timeout(SOCKET_LIMIT, answer).await {
+            Err(_) => Err(StartError::Timeout),
+            Ok(Err(_)) => Err(StartError::LauncherEnded),
+            Ok(Ok(socket)) => socket.map_err(StartError::Refused),
+        }
     }
 
     /// Deletes an instance's files.
@@ -295,6 +329,7 @@ impl Launcher {
             exit: None,
             pipe: Some(pipe),
             output: Some(output),
+            gateway: Ok(None),
         };
         Ok((process, id))
     }
@@ -323,12 +358,40 @@ pub(crate) struct Process {
     exit: Option<End>,
     pipe: Option<OwnedFd>,
     output: Option<pipe::Receiver>,
+    gateway: Result<Option<GatewaySockets>, String>,
+}
+
+/// The way to an application's ports.
+#[derive(Clone)]
+pub(crate) struct Door {
+    id: u64,
+    launcher: Launcher,
+}
+
+impl Door {
+    /// A TCP socket inside the application's network, not connected and not blocking.
+    pub(crate) async fn socket(&self) -> Result<OwnedFd, StartError> {
+        self.launcher.socket(self.id).await
+    }
 }
 
 impl Process {
     /// What it writes to standard error (and, for applications, output); once.
     pub(crate) fn take_output(&mut self) -> Option<pipe::Receiver> {
         self.output.take()
+    }
+
+    /// Where its calls arrive, if it was to have a gateway, or why it has none; once.
+    pub(crate) fn take_gateway(&mut self) -> Result<Option<GatewaySockets>, String> {
+        std::mem::replace(&mut self.gateway, Ok(None))
+    }
+
+    /// The way to its ports.
+    pub(crate) fn door(&self) -> Door {
+        Door {
+            id: self.id,
+            launcher: self.launcher.clone(),
+        }
     }
 
     /// Sends a signal to it and its children.
@@ -350,7 +413,7 @@ impl Process {
             }
             match self.life.recv().await {
                 Some(Life::Exited(end)) => self.exit = Some(end),
-                Some(Life::Started) => {}
+                Some(Life::Started(_)) => {}
                 Some(Life::Failed(_)) | None => self.exit = Some(End::KILLED),
             }
         }
@@ -368,7 +431,10 @@ impl Process {
         match timeout(START_LIMIT, self.life.recv()).await {
             Err(_) => Err(StartError::Timeout),
             Ok(None) => Err(StartError::LauncherEnded),
-            Ok(Some(Life::Started)) => Ok(()),
+            Ok(Some(Life::Started(gateway))) => {
+                self.gateway = gateway;
+                Ok(())
+            }
             Ok(Some(Life::Failed(message))) => {
                 self.exit = Some(End {
                     code: 127,
@@ -390,6 +456,7 @@ impl Drop for Process {
             self.signal(Signal::Kill);
         }
         lock(&self.launcher.shared.waiting).remove(&self.id);
+        lock(&self.launcher.shared.doors).remove(&self.id);
     }
 }
 
@@ -413,8 +480,8 @@ async fn write_requests(
 
 async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
     loop {
-        let event = match socket.recv::<LaunchEvent>().await {
-            Ok(Some(packet)) => packet.header,
+        let (event, fds) = match socket.recv::<LaunchEvent>().await {
+            Ok(Some(packet)) => (packet.header, packet.fds),
             Ok(None) => break,
             Err(error) => {
                 tracing::error!(
@@ -425,10 +492,22 @@ async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
             }
         };
         let (id, life) = match event {
-            LaunchEvent::Ready { .. }
-            | LaunchEvent::Reached { .. }
-            | LaunchEvent::Socket { .. } => continue,
-            LaunchEvent::Started { id, .. } => (id, Life::Started),
+            LaunchEvent::Ready { .. } | LaunchEvent::Reached { .. } => continue,
+            LaunchEvent::Socket { id, error } => {
+                if let Some(waits) = next_at_the_door(&shared, id) {
+                    let missing = || error.unwrap_or_else(|| "no socket came".to_owned());
+                    let _ = waits.send(fds.into_iter().next().ok_or_else(missing));
+                }
+                continue;
+            }
+            LaunchEvent::Started { id, no_gateway, .. } => {
+                let gateway = match (no_gateway, <[OwnedFd; 2]>::try_from(fds)) {
+                    (Some(reason), _) => Err(reason),
+                    (None, Ok([names, calls])) => Ok(Some(GatewaySockets { names, calls })),
+                    (None, Err(_)) => Ok(None),
+                };
+                (id, Life::Started(gateway))
+            }
             LaunchEvent::Failed { id, message } => (id, Life::Failed(message)),
             LaunchEvent::Exited {
                 id,
@@ -455,6 +534,17 @@ async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
     shared.ended.send_replace(true);
     lock(&shared.waiting).clear();
     lock(&shared.removals).clear();
+    lock(&shared.doors).clear();
+}
+
+fn next_at_the_door(shared: &Shared, id: u64) -> Option<oneshot::Sender<Result<OwnedFd, String>>> {
+    let mut doors = lock(&shared.doors);
+    let waiting = doors.get_mut(&id)?;
+    let next = waiting.pop_front();
+    if waiting.is_empty() {
+        doors.remove(&id);
+    }
+    next
 }
 
 /// No code panics while it holds one of these locks, so poison says nothing.

@@ -25,6 +25,8 @@ use tokio::sync::watch;
 use crate::board::Board;
 use crate::config::Config;
 use crate::engine;
+use crate::gateway::{OffLimits, Outside};
+use crate::inbound::{Certificates, Inbound};
 use crate::launcher::{Launcher, StartError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::link::client::{ClientError, ControlPlane};
@@ -289,6 +291,14 @@ impl Appliance {
                 hold: HOLD,
             },
             limits: config.limits,
+            outside: Arc::new(Outside {
+                hosts: config.applications.hosts,
+                off_limits: OffLimits::new(Vec::new()),
+            }),
+            inbound: Arc::new(Inbound::new(
+                config.uplink,
+                Certificates::new(device_directory.join("inbound"), config.applications.names),
+            )),
             region,
         };
         let mut engine = tokio::spawn(engine::run(engine, desired, applied_sender));

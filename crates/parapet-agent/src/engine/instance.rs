@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use parapet_device::confinement::Egress;
 use parapet_device::desired::{self, InputSource};
 use parapet_device::reported::Reason;
 use parapet_device::{InstanceId, NodeName};
@@ -16,6 +17,7 @@ use crate::application::{self, Application, ApplicationSpec, ApplicationState};
 use crate::board::cut;
 use crate::camera::{Camera, Source};
 use crate::display::{self, Screen};
+use crate::gateway::Gateway;
 use crate::logs::Task;
 use crate::model::{Model, ModelState};
 use crate::sdk::Node;
@@ -217,10 +219,17 @@ impl Instance {
         &mut self,
         context: &Context,
         id: &InstanceId,
+        name: &str,
         spec: desired::Application,
         wake: &Arc<Notify>,
     ) {
         let line = context.board.line(id, &spec.node, None);
+        let gateway = Gateway::new(
+            Arc::clone(&context.outside),
+            line.clone(),
+            name.to_owned(),
+            spec.confinement.egress.clone(),
+        );
         let node = Arc::new(Node {
             line,
             inputs: spec.inputs.clone(),
@@ -251,6 +260,8 @@ impl Instance {
             environment,
             directory,
             limits: context.limits.merge(spec.confinement.limits),
+            gateway,
+            inbound: Arc::clone(&context.inbound),
         };
         let application = Application::start(context.launcher.clone(), node, start);
         let wakes = wakes(application.state.clone(), wake);
@@ -260,6 +271,13 @@ impl Instance {
             _wakes: wakes,
         };
         self.applications.insert(held.spec.node.clone(), held);
+    }
+
+    pub(super) fn change_egress(&mut self, node: &NodeName, egress: Egress) {
+        if let Some(held) = self.applications.get_mut(node) {
+            held.spec.confinement.egress.clone_from(&egress);
+            held.application.set_egress(egress);
+        }
     }
 
     pub(super) async fn stop_application(

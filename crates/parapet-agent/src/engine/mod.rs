@@ -24,6 +24,8 @@ use tokio::time::timeout;
 
 use crate::board::Board;
 use crate::camera::CameraContext;
+use crate::gateway::Outside;
+use crate::inbound::Inbound;
 use crate::launcher::Launcher;
 use crate::limits::Defaults;
 use crate::secrets::Secrets;
@@ -48,6 +50,10 @@ pub(crate) struct Context {
     pub(crate) capacity: Capacity,
     /// Limits of applications without any of their own.
     pub(crate) limits: Defaults,
+    /// What applications reach.
+    pub(crate) outside: Arc<Outside>,
+    /// What reaches applications.
+    pub(crate) inbound: Arc<Inbound>,
     /// `AWS_REGION` of the applications.
     pub(crate) region: String,
 }
@@ -79,6 +85,10 @@ pub(crate) async fn run(
     loop {
         let document = desired.borrow_and_update().clone();
         if let Some(document) = document {
+            // Before any application of the document runs.
+            let cameras = document.instances.iter().flat_map(|i| &i.cameras);
+            let urls = cameras.map(|camera| camera.url.as_str());
+            engine.context.outside.off_limits.set_cameras(urls);
             engine.converge(&document, &applied).await;
         }
         let wake = Arc::clone(&engine.wake);
@@ -210,7 +220,15 @@ impl Engine {
                 application,
             } => {
                 if let Some(parts) = self.instances.get_mut(&instance) {
-                    parts.start_application(&self.context, &instance, application, &self.wake);
+                    let wanted = document.instances.iter().find(|i| i.id == instance);
+                    let name = wanted.map_or("", |wanted| wanted.name.as_str());
+                    parts.start_application(
+                        &self.context,
+                        &instance,
+                        name,
+                        application,
+                        &self.wake,
+                    );
                 }
             }
             Step::ChangeEgress {

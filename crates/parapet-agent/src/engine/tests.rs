@@ -325,6 +325,14 @@ impl House {
                 hold: 4,
             },
             limits: Defaults::of_this_machine(),
+            outside: Arc::new(Outside {
+                hosts: Vec::new(),
+                off_limits: crate::gateway::OffLimits::default(),
+            }),
+            inbound: Arc::new(Inbound::new(
+                Vec::new(),
+                crate::inbound::Certificates::new(dir.path().join("inbound"), Vec::new()),
+            )),
             region: "us-west-2".to_owned(),
         };
         let engine = tokio::spawn(run(context, desired, applied_sender));
