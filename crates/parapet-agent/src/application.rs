@@ -9,18 +9,20 @@ use std::time::Duration;
 
 use parapet_device::confinement::Egress;
 use parapet_device::desired;
-use parapet_device::reported::NodeStatus;
+use parapet_device::reported::{NodeStatus, Reason};
 use parapet_sandbox::launch::Signal;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::board::cut;
 use crate::gateway::Gateway;
 use crate::inbound::Inbound;
 use crate::launcher::{ApplicationStart, End, Launcher, Process};
 use crate::limits::{self, Effective};
 use crate::logs::{self, Task};
+use crate::machine::{self, Machine};
 use crate::sdk::{Node, Server};
 
 /// Between the request to end and the end (`spec/sdk.md` 3.2).
@@ -36,7 +38,7 @@ pub(crate) enum ApplicationState {
     /// Has been started at least once.
     Started,
     /// Cannot be started, and why.
-    Failed(String),
+    Failed(Reason),
 }
 
 /// A running application.
@@ -61,6 +63,8 @@ pub(crate) struct ApplicationSpec {
     pub(crate) gateway: Gateway,
     /// The way in.
     pub(crate) inbound: Arc<Inbound>,
+    /// Its unpacked image.
+    pub(crate) image: PathBuf,
 }
 
 impl Application {
@@ -120,12 +124,14 @@ impl Job {
         let _server = match self.open().await {
             Ok(server) => server,
             Err(error) => {
-                let message = format!("open the application's socket: {error}");
-                line.error("launch", &message);
-                self.state.send_replace(ApplicationState::Failed(message));
+                self.fail("launch", &format!("open the application's socket: {error}"));
                 return;
             }
         };
+        if let Some(message) = self.foreign().await {
+            self.fail("architecture", &message);
+            return;
+        }
         let mut backoff = Backoff::for_processes();
         let mut failed = 0;
         while !stop.is_cancelled() {
@@ -138,11 +144,11 @@ impl Job {
                 }
                 Err(error) => {
                     failed += 1;
-                    line.error("launch", &error);
                     if failed == ATTEMPTS && *self.state.borrow() == ApplicationState::Starting {
-                        self.state.send_replace(ApplicationState::Failed(error));
+                        self.fail("launch", &error);
                         return;
                     }
+                    line.error("launch", &error);
                 }
             }
             tokio::select! {
@@ -150,6 +156,29 @@ impl Job {
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Cannot be started, for good.
+    fn fail(&self, code: &str, message: &str) {
+        self.node.line.error(code, message);
+        self.state.send_replace(ApplicationState::Failed(Reason {
+            code: code.to_owned(),
+            message: cut(message),
+        }));
+    }
+
+    /// Why this host cannot run the image, if it is for another processor.
+    async fn foreign(&self) -> Option<String> {
+        let application = &self.spec.application;
+        let host = Machine::host()?;
+        let program = application.command.first()?.clone();
+        let environment = application.environment.clone();
+        let rootfs = self.spec.image.join("rootfs");
+        let look = move || machine::of_image(&rootfs, &program, &environment);
+        // A look that fails says nothing; the start will.
+        let image = tokio::task::spawn_blocking(look).await.ok()?;
+        let handlers = Path::new(machine::HANDLERS);
+        machine::refusal(host, image, application.confinement.emulate, handlers)
     }
 
     async fn open(&self) -> std::io::Result<Server> {

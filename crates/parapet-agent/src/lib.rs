@@ -25,6 +25,7 @@ mod ledger;
 mod limits;
 mod link;
 mod logs;
+mod machine;
 mod metrics;
 mod model;
 mod packets;

@@ -42,6 +42,11 @@ struct Host {
 
 impl Host {
     fn start() -> Option<Self> {
+        Self::start_by("exec \"$LAUNCHER\" \"$@\"")
+    }
+
+    /// By a line of shell, which ends with the launcher and its arguments.
+    fn start_by(line: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: not root");
             return None;
@@ -60,8 +65,13 @@ impl Host {
         for name in ["libexec", "sdk"] {
             fs::create_dir(path.join(name)).unwrap();
         }
+        let start = path.join("start");
+        let launcher = env!("CARGO_BIN_EXE_parapet-launcher");
+        let script = format!("#!/bin/sh\nexport LAUNCHER={launcher}\n{line}\n");
+        fs::write(&start, script).unwrap();
+        fs::set_permissions(&start, fs::Permissions::from_mode(0o755)).unwrap();
         let (child, channel) = spawn_launcher(&LauncherOptions {
-            executable: PathBuf::from(env!("CARGO_BIN_EXE_parapet-launcher")),
+            executable: start,
             state,
             libexec: path.join("libexec"),
             sdk: path.join("sdk"),
@@ -327,4 +337,78 @@ fn an_accelerator_is_there_for_who_asks_and_for_nobody_else() {
     let others = host.says("ls /dev", true);
     assert!(!others.contains("mem"), "{others}");
     assert!(host.directory.path().exists());
+}
+
+/// A program for aarch64 that writes `arm` and ends: an ELF header, one segment, nine instructions.
+fn aarch64() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    let code: [u32; 8] = [
+        0xd280_0020, // mov x0, 1
+        0x1000_00e1, // adr x1, text
+        0xd280_0082, // mov x2, 4
+        0xd280_0808, // mov x8, 64 (write)
+        0xd400_0001, // svc 0
+        0xd280_0000, // mov x0, 0
+        0xd280_0ba8, // mov x8, 93 (exit)
+        0xd400_0001, // svc 0
+    ];
+    let text = b"arm\n";
+    let length = HEADERS + code.len() as u64 * 4 + text.len() as u64;
+    let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
+    file.resize(16, 0);
+    file.extend([2u16, 183].map(u16::to_le_bytes).concat());
+    file.extend(1u32.to_le_bytes());
+    file.extend([BASE + HEADERS, 64, 0].map(u64::to_le_bytes).concat());
+    file.extend(0u32.to_le_bytes());
+    file.extend([64u16, 56, 1, 0, 0, 0].map(u16::to_le_bytes).concat());
+    file.extend([1u32, 5].map(u32::to_le_bytes).concat());
+    let segment = [0, BASE, BASE, length, length, 0x1000];
+    file.extend(segment.map(u64::to_le_bytes).concat());
+    file.extend(code.map(u32::to_le_bytes).concat());
+    file.extend(text);
+    file
+}
+
+/// Handlers of foreign programs belong to a user namespace since Linux 6.7: this one is the
+/// test's alone, and the host's stay as they are.
+const WITH_EMULATOR: &str = r#"exec unshare --user --map-root-user --mount sh -c '
+mount -t binfmt_misc none /proc/sys/fs/binfmt_misc || exit 9
+magic="\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
+mask="\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
+printf %s ":qemu-aarch64:M::$magic:$mask:/usr/bin/qemu-aarch64-static:F" \
+    > /proc/sys/fs/binfmt_misc/register || exit 9
+exec "$LAUNCHER" "$@"' sh "$@""#;
+
+#[test]
+fn a_foreign_program_runs_through_a_registered_emulator_and_not_without() {
+    let program = |host: &Host| {
+        let rootfs = host
+            .directory
+            .path()
+            .join(format!("state/images/{IMAGE}/rootfs"));
+        let path = rootfs.join("panorama/arm");
+        fs::write(&path, aarch64()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let Some(mut host) = Host::start() else {
+        return;
+    };
+    program(&host);
+    if Path::new("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists() {
+        eprintln!("skipped: this host emulates aarch64 for everybody");
+    } else {
+        let text = host.says("/panorama/arm 2>/dev/null || echo no", false);
+        assert!(!text.contains("arm"), "{text}");
+    }
+    drop(host);
+    assert!(
+        Path::new("/usr/bin/qemu-aarch64-static").exists(),
+        "tools/setup --tests installs qemu-user-static"
+    );
+    let Some(mut host) = Host::start_by(WITH_EMULATOR) else {
+        return;
+    };
+    program(&host);
+    assert_eq!(host.says("exec /panorama/arm", false), "arm\n");
 }

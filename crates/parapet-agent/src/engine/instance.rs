@@ -7,14 +7,12 @@ use std::sync::atomic::AtomicU32;
 
 use parapet_device::confinement::Egress;
 use parapet_device::desired::{self, InputSource};
-use parapet_device::reported::Reason;
 use parapet_device::{InstanceId, NodeName};
 use parapet_plan::{Asset, AssetKind, Capacity, ObservedInstance, PartState};
 use tokio::sync::{Notify, watch};
 
 use super::Context;
 use crate::application::{self, Application, ApplicationSpec, ApplicationState};
-use crate::board::cut;
 use crate::camera::{Camera, Source};
 use crate::display::{self, Screen};
 use crate::gateway::Gateway;
@@ -116,10 +114,7 @@ impl Instance {
                     let state = match &*held.application.state.borrow() {
                         ApplicationState::Starting => PartState::Starting,
                         ApplicationState::Started => PartState::Started,
-                        ApplicationState::Failed(message) => PartState::Failed(Reason {
-                            code: "launch".to_owned(),
-                            message: cut(message),
-                        }),
+                        ApplicationState::Failed(reason) => PartState::Failed(reason.clone()),
                     };
                     (name.clone(), (held.spec.clone(), state))
                 })
@@ -262,6 +257,10 @@ impl Instance {
             limits: context.limits.merge(spec.confinement.limits),
             gateway,
             inbound: Arc::clone(&context.inbound),
+            image: context.store.path(Asset {
+                kind: AssetKind::Image,
+                sha256: spec.asset.sha256,
+            }),
         };
         let application = Application::start(context.launcher.clone(), node, start);
         let wakes = wakes(application.state.clone(), wake);
