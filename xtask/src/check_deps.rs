@@ -17,8 +17,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "parapet-agent",
             "parapet-auth",
             "parapet-device",
+            "parapet-doctor",
             "parapet-server",
         ],
+    ),
+    (
+        "parapet-doctor",
+        &["parapet-agent", "parapet-device", "parapet-sandbox"],
     ),
     (
         "parapet-server",

@@ -5,7 +5,8 @@
 //! ordinary user: root is left to the launcher before the first thread. Never reaches a camera,
 //! never maps what an application wrote, never runs anything of a package itself.
 //!
-//! Entry points: [`Config::load`], [`run`], and [`read_status`] for those who look from outside.
+//! Entry points: [`Config::load`], [`run`], and [`read_status`] and [`examine`] for those who look
+//! from outside.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ mod config;
 mod display;
 mod durable;
 mod engine;
+pub mod examine;
 mod frames;
 mod gateway;
 mod inbound;

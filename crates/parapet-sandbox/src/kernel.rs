@@ -379,6 +379,44 @@ fn statement(code: u32, value: u32) -> libc::sock_filter {
     }
 }
 
+/// What the kernel knows of its clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockState {
+    /// Whether somebody keeps it near the true time.
+    pub synchronised: bool,
+    /// How far it may be from the true time, in microseconds; grows while nobody corrects it.
+    pub most_error_us: u64,
+}
+
+/// Asks the kernel how well its clock is kept; sets nothing.
+pub fn clock_state() -> io::Result<ClockState> {
+    // SAFETY: all-zero is a valid `timex`: numbers only; no mode bit asks for a change.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `state` lives through the call, which writes into it.
+    let clock = unsafe { libc::adjtimex(&raw mut state) };
+    check(i64::from(clock))?;
+    Ok(ClockState {
+        synchronised: clock != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0,
+        most_error_us: u64::try_from(state.maxerror).unwrap_or(0),
+    })
+}
+
+/// The version of Landlock's interface; the error is the kernel's word that it has none.
+pub fn landlock_version() -> io::Result<u32> {
+    const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
+    // SAFETY: with this flag the call takes a null pointer and size 0 and gives a number.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0_usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    check(version)?;
+    Ok(version as u32)
+}
+
 /// Ends this process at once, without destructors: those belong to the process it was copied from.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes a number and never returns.

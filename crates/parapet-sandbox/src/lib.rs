@@ -3,13 +3,14 @@
 //! Owns [`channel`] (packets with descriptors between the agent and what it starts), [`launch`]
 //! (the typed requests that the launcher answers), [`launcher_process`] (how the agent starts the
 //! launcher and gives up root), [`gateway`] (an application's way out), [`cgroup`] (what a process
-//! may use), [`inherited`] (how what is started finds its channel) and [`failure`] (how it says why
-//! it ends).
+//! may use), [`examine`] (how `parapet doctor` looks at the host), [`inherited`] (how what is
+//! started finds its channel) and [`failure`] (how it says why it ends).
 //! Holds no policy of its own and parses nothing that a camera, a package or a network peer wrote.
 
 pub mod bare;
 pub mod cgroup;
 pub mod channel;
+pub mod examine;
 pub mod failure;
 pub mod gateway;
 pub mod inherited;

@@ -1,6 +1,7 @@
 //! The command line of Parapet: a file a verb, no logic but the demo's.
 //!
-//! Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong usage.
+//! Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong usage; `doctor` has one
+//! more, 3: no failure, and not all well or known.
 #![forbid(unsafe_code)]
 
 mod agent;
@@ -9,6 +10,7 @@ mod audit;
 mod camera;
 mod console;
 mod demo;
+mod doctor;
 mod key;
 mod principals;
 mod server;
@@ -56,27 +58,36 @@ enum Verb {
     /// Keys: access keys of users, and the master key that wraps stored secrets
     #[command(subcommand)]
     Key(key::Verb),
+    /// Look at an appliance's host and explain what is not as it should be
+    Doctor(doctor::Arguments),
     /// Run all of it on this machine and show it working
     Demo(demo::Arguments),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let done = |is_well: bool| {
+        if is_well {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    };
     let result = match cli.verb {
-        Verb::Server(arguments) => server::run(&arguments).map(|()| true),
-        Verb::Agent(arguments) => agent::run(&arguments).map(|()| true),
-        Verb::Console(arguments) => console::run(&arguments).map(|()| true),
-        Verb::Camera(verb) => camera::run(&verb).map(|()| true),
-        Verb::Audit(verb) => audit::run(&verb),
-        Verb::User(verb) => principals::user::run(&verb).map(|()| true),
-        Verb::Role(verb) => principals::role::run(&verb).map(|()| true),
-        Verb::Policy(verb) => principals::policy::run(&verb),
-        Verb::Key(verb) => key::run(&verb).map(|()| true),
-        Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Server(arguments) => server::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Agent(arguments) => agent::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Console(arguments) => console::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Camera(verb) => camera::run(&verb).map(|()| ExitCode::SUCCESS),
+        Verb::Audit(verb) => audit::run(&verb).map(done),
+        Verb::User(verb) => principals::user::run(&verb).map(|()| ExitCode::SUCCESS),
+        Verb::Role(verb) => principals::role::run(&verb).map(|()| ExitCode::SUCCESS),
+        Verb::Policy(verb) => principals::policy::run(&verb).map(done),
+        Verb::Key(verb) => key::run(&verb).map(|()| ExitCode::SUCCESS),
+        Verb::Doctor(arguments) => doctor::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments).map(done),
     };
     match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("parapet: {error:#}");
             ExitCode::FAILURE

@@ -56,6 +56,8 @@ pub(crate) enum ClientError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("get the time: the control plane's answer has no date")]
+    NoDate,
     #[error("{what}: the control plane answers {status}: {message}")]
     Refused {
         what: &'static str,
@@ -276,6 +278,20 @@ impl ControlPlane {
         next.identity.keep_authorities(&fetched.pem)?;
         self.use_link(next);
         Ok(true)
+    }
+
+    /// The `Date` of an answer, as it was written. Changes nothing here or there.
+    pub(crate) async fn date(&self) -> Result<String, ClientError> {
+        let what = "get the time";
+        let url = format!("{}/v1/device/authorities", self.endpoint);
+        let request = self.link().http.get(url).timeout(REQUEST_LIMIT);
+        let response = request
+            .send()
+            .await
+            .map_err(|source| ClientError::Request { what, source })?;
+        let date = response.headers().get(http::header::DATE);
+        let date = date.and_then(|date| date.to_str().ok());
+        date.map(str::to_owned).ok_or(ClientError::NoDate)
     }
 
     async fn authorities(&self, link: &Link) -> Result<TrustedAuthorities, ClientError> {

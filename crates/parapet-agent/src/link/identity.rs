@@ -64,6 +64,16 @@ impl Validity {
 impl Identity {
     /// Reads the identity; `None` without a certificate.
     pub(crate) fn read(directory: &Path) -> Result<Option<Self>, IdentityError> {
+        let path = directory.join("certificate.pem");
+        if let Some(bytes) = read(&path)? {
+            let certificate = leaf(&bytes).ok_or(IdentityError::Damaged(path))?;
+            promote_key(directory, &certificate)?;
+        }
+        Self::peek(directory)
+    }
+
+    /// The same, for somebody who only looks: nothing is put in its place.
+    pub(crate) fn peek(directory: &Path) -> Result<Option<Self>, IdentityError> {
         if read(&directory.join("certificate.pem"))?.is_none() {
             return Ok(None);
         }
@@ -77,10 +87,7 @@ impl Identity {
         let (path, bytes) = need("ca.pem")?;
         let authorities = certificates(&bytes).ok_or(IdentityError::Damaged(path))?;
         let (path, bytes) = need("certificate.pem")?;
-        let certificate = certificates(&bytes)
-            .and_then(|certificates| certificates.into_iter().next())
-            .ok_or(IdentityError::Damaged(path))?;
-        promote_key(directory, &certificate)?;
+        let certificate = leaf(&bytes).ok_or(IdentityError::Damaged(path))?;
         let (path, bytes) = need("key.pem")?;
         let bytes = Zeroizing::new(bytes);
         let text = std::str::from_utf8(&bytes).map_err(|_| IdentityError::Damaged(path.clone()))?;
@@ -109,12 +116,7 @@ impl Identity {
     /// When the certificate has to be renewed.
     pub(crate) fn validity(&self) -> Result<Validity, IdentityError> {
         let damaged = || IdentityError::Damaged(self.directory.join("certificate.pem"));
-        let (_, parsed) = X509Certificate::from_der(&self.certificate).map_err(|_| damaged())?;
-        let validity = parsed.validity();
-        Ok(Validity {
-            not_before: validity.not_before.timestamp(),
-            not_after: validity.not_after.timestamp(),
-        })
+        validity_of(&self.certificate).ok_or_else(damaged)
     }
 
     /// A certificate request for the next key. It is made once: after a lost answer the same is
@@ -173,6 +175,20 @@ impl Identity {
     pub(crate) fn keep_authorities(&self, pem: &str) -> Result<(), IdentityError> {
         write(&self.directory.join("ca.pem"), pem.as_bytes(), 0o644)
     }
+}
+
+/// Begin and end of a certificate; `None` for a damaged one.
+pub(crate) fn validity_of(certificate: &CertificateDer<'_>) -> Option<Validity> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let validity = parsed.validity();
+    Some(Validity {
+        not_before: validity.not_before.timestamp(),
+        not_after: validity.not_after.timestamp(),
+    })
+}
+
+fn leaf(pem: &[u8]) -> Option<CertificateDer<'static>> {
+    certificates(pem)?.into_iter().next()
 }
 
 /// Puts the next key in its place when the certificate is its own.

@@ -1,0 +1,82 @@
+//! The state directory.
+
+use super::{Verdict, count};
+use crate::facts::{Encryption, Facts, Known, Room};
+
+pub(super) fn encryption(facts: &Facts) -> Known<Verdict> {
+    Ok(match facts.data.encryption.clone()? {
+        Encryption::Device(through) => Verdict::ok(format!("by the disk: {through}")),
+        Encryption::Directory => Verdict::ok("by the directory's own policy"),
+        Encryption::Memory => Verdict::ok("it is memory: nothing is left without power"),
+        Encryption::None(through) => Verdict::warning(format!("none: {through}")),
+    })
+}
+
+pub(super) fn secrets(facts: &Facts) -> Known<Verdict> {
+    let secrets = facts.data.secrets.clone()?;
+    let plain: Vec<String> = secrets
+        .iter()
+        .filter(|secret| secret.is_plain)
+        .map(|secret| secret.file.clone())
+        .collect();
+    if secrets.is_empty() {
+        return Ok(Verdict::ok("there are none yet"));
+    }
+    if plain.is_empty() {
+        return Ok(Verdict::ok("each is sealed"));
+    }
+    let is_encrypted = matches!(
+        facts.data.encryption,
+        Ok(Encryption::Device(_) | Encryption::Directory | Encryption::Memory)
+    );
+    let found = count(plain.len(), "key");
+    Ok(if is_encrypted {
+        Verdict::ok(format!("{found} in plain files, on an encrypted directory"))
+    } else {
+        Verdict::warning(format!("{found} in plain files")).with(plain)
+    })
+}
+
+pub(super) fn modes(facts: &Facts) -> Known<Verdict> {
+    let wrong = facts.data.modes.clone()?;
+    Ok(if wrong.is_empty() {
+        Verdict::ok("closed to other users")
+    } else {
+        Verdict::failure(format!("{} open or foreign", count(wrong.len(), "file"))).with(wrong)
+    })
+}
+
+pub(super) fn space(facts: &Facts) -> Known<Verdict> {
+    let Room {
+        free_bytes,
+        total_bytes,
+        free_files,
+        total_files,
+    } = facts.data.space.clone()?;
+    let share = |free: u64, total: u64| {
+        let percent = u128::from(free) * 100 / u128::from(total.max(1));
+        u64::try_from(percent).unwrap_or(100)
+    };
+    let bytes = share(free_bytes, total_bytes);
+    // Without a limit of its own.
+    let files = if total_files == 0 {
+        100
+    } else {
+        share(free_files, total_files)
+    };
+    let found = format!(
+        "{} MiB of {} MiB free ({bytes} %)",
+        free_bytes >> 20,
+        total_bytes >> 20
+    );
+    let found = if files < 10 {
+        format!("{found}, and {files} % of its files")
+    } else {
+        found
+    };
+    Ok(match bytes.min(files) {
+        0..3 => Verdict::failure(found),
+        3..10 => Verdict::warning(found),
+        _ => Verdict::ok(found),
+    })
+}
