@@ -28,7 +28,7 @@ use crate::channel::{Channel, ChannelError};
 use crate::spawn::spawn_task;
 use crate::{failure, kernel};
 
-/// Where the sockets are, inside. A port below 1024 is bound by nobody without privileges, so an
+/// Where the sockets are, inside: bound before any program runs and not to be shared, so that an
 /// application cannot take their place.
 pub const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 53), 53);
 /// The resolver's file of an application with a gateway.

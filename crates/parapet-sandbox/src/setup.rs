@@ -90,6 +90,8 @@ steps! {
     Session = "leave the launcher's session",
     /// No further user namespaces.
     NoNamespaces = "forbid further user namespaces",
+    /// Ports below 1024, inside.
+    LowPorts = "open the low ports to an application",
     /// Mounts stay here.
     Propagation = "cut the mounts off from the host's",
     /// The empty root.
@@ -288,6 +290,11 @@ fn enter(sandbox: Sandbox, sync: &OwnedFd) -> Result<(), Failure> {
     // kernel's less trodden paths. The limit counts per namespace: it needs our own, and the
     // host's /proc while it is there.
     std::fs::write("/proc/sys/user/max_user_namespaces", "0").at(Step::NoNamespaces)?;
+    if network == Network::Loopback {
+        // What an image listens at is its own business in a network of its own: port 80 of a
+        // container is open to it, as it was on the original.
+        std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").at(Step::LowPorts)?;
+    }
     mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,

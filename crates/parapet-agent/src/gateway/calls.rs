@@ -114,10 +114,12 @@ async fn serve(inner: Arc<Inner>, mut call: TcpStream, _place: OwnedSemaphorePer
             }
         }
         Err(error) => {
-            tracing::info!(
-                instance = %inner.line.instance(), node = %inner.line.node(), host, port,
-                error = &error as &dyn std::error::Error, "call failed"
-            );
+            if inner.is_news(&host, port) {
+                tracing::warn!(
+                    instance = %inner.line.instance(), node = %inner.line.node(), host, port,
+                    error = &error as &dyn std::error::Error, "call failed"
+                );
+            }
             reset(&call);
         }
     }

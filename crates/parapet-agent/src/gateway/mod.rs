@@ -49,7 +49,7 @@ const QUESTIONS: (u32, u32) = (200, 400);
 const PENDING: usize = 32;
 /// Names at a time that the host's resolver is asked for.
 const LOOKUPS: usize = 4;
-/// Refused hosts that are named in the log within [`SPAN`].
+/// Hosts that the log names as refused or not reached within [`SPAN`].
 const MOST_TOLD: usize = 20;
 const SPAN: Duration = Duration::from_mins(10);
 
@@ -181,20 +181,9 @@ impl Inner {
         (known || learns).then(|| lock(&self.table).address(name))
     }
 
-    /// Says in the log that a host was refused and what to do, each host once in a while.
+    /// Says in the log that a host was refused and what to do.
     fn tell(&self, host: &str, port: u16) {
-        let mut told = lock(&self.told);
-        let now = Instant::now();
-        if told
-            .since
-            .is_none_or(|since| now.duration_since(since) > SPAN)
-        {
-            *told = Told {
-                since: Some(now),
-                hosts: BTreeSet::new(),
-            };
-        }
-        if told.hosts.len() >= MOST_TOLD || !told.hosts.insert((host.to_owned(), port)) {
+        if !self.is_news(host, port) {
             return;
         }
         let asked = match port {
@@ -206,5 +195,22 @@ impl Inner {
             "call refused; to allow it: parapet app egress allow {} {host}:{asked}",
             self.name
         );
+    }
+
+    /// Whether something about the host may go into the log: once in a while for each, and for so
+    /// many.
+    fn is_news(&self, host: &str, port: u16) -> bool {
+        let mut told = lock(&self.told);
+        let now = Instant::now();
+        if told
+            .since
+            .is_none_or(|since| now.duration_since(since) > SPAN)
+        {
+            *told = Told {
+                since: Some(now),
+                hosts: BTreeSet::new(),
+            };
+        }
+        told.hosts.len() < MOST_TOLD && told.hosts.insert((host.to_owned(), port))
     }
 }
