@@ -210,6 +210,51 @@ impl Network {
     }
 }
 
+/// Why a text is no [`Network`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "use {0:?} as a range of addresses: write ADDRESS or ADDRESS/PREFIX, without bits behind the \
+     prefix, such as 10.0.0.0/8"
+)]
+pub struct NetworkError(String);
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || NetworkError(text.chars().take(80).collect());
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let (bits, value) = match address {
+            IpAddr::V4(ip) => (32, u128::from(ip.to_bits()) << 96),
+            IpAddr::V6(ip) => (128, ip.to_bits()),
+        };
+        let prefix = match prefix {
+            None => bits,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map_err(|_| wrong())?
+            }
+            Some(_) => return Err(wrong()),
+        };
+        // Addresses are compared as IPv4 where they can be: a mapped range would hold none.
+        let mapped = address.to_canonical() != address;
+        let behind = value.checked_shl(u32::from(prefix)).unwrap_or(0);
+        if prefix > bits || mapped || behind != 0 {
+            return Err(wrong());
+        }
+        Ok(Self { address, prefix })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,5 +310,33 @@ mod tests {
         assert!(holds(network("2001:db8::", 32), "2001:db8:1::1"));
         assert!(holds(network("192.0.2.1", 32), "192.0.2.1"));
         assert!(!holds(network("192.0.2.1", 32), "192.0.2.2"));
+    }
+
+    #[test]
+    fn a_network_is_read_in_one_form() {
+        let read = |text: &str| text.parse::<Network>().map(|network| network.to_string());
+        for (text, same) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("2001:DB8::/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(read(text), Ok(same.to_owned()));
+        }
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0/8",
+            "::ffff:10.0.0.0/104",
+            "2001:db8::1/32",
+            "example.com",
+            "10.0.0.0/8/8",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

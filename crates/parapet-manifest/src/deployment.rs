@@ -81,6 +81,9 @@ pub struct DeployedAsset {
     pub uri: String,
     /// File name of its descriptor below the binary prefix.
     pub descriptor_uri: Option<String>,
+    /// Whether it asks for an accelerator (`hardware_access`).
+    #[serde(default)]
+    pub accelerator: bool,
 }
 
 /// An input and what it gives.

@@ -60,6 +60,16 @@ pub struct Implementation {
     pub requirements: Vec<Requirement>,
 }
 
+impl Implementation {
+    /// Whether its own processes shall see an accelerator.
+    #[must_use]
+    pub fn asks_for_accelerator(&self) -> bool {
+        self.requirements.iter().any(|requirement| {
+            matches!(requirement, Requirement::HardwareAccess { accelerators } if !accelerators.is_empty())
+        })
+    }
+}
+
 /// Kinds of assets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

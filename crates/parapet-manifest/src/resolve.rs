@@ -242,6 +242,7 @@ impl Packages {
             kind: implementation.kind,
             uri: implementation.asset_uri.clone(),
             descriptor_uri: implementation.descriptor_uri.clone(),
+            accelerator: implementation.asks_for_accelerator(),
         });
         if interface.category == Category::MediaSource {
             check_driver(node, asset.as_ref())?;

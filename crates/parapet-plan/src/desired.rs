@@ -32,7 +32,8 @@ pub struct InstanceSpec {
     pub cameras: BTreeMap<String, CameraSettings>,
     /// Camera nodes that are held back; at first [`paused_at_start`], then as signals say.
     pub paused: BTreeSet<String>,
-    /// What its operator lets it use and reach; the ports are those with settings of their own.
+    /// What its operator lets it use and reach; the ports are those with settings of their own,
+    /// and whether there is an accelerator is said by the package.
     pub confinement: Confinement,
 }
 
@@ -279,6 +280,7 @@ impl InstanceSpec {
     /// What its operator decided, with the ports that the overrides open.
     fn confinement(&self, node: &DeployedNode) -> Confinement {
         let mut confinement = self.confinement.clone();
+        confinement.gpu = node.asset.as_ref().is_some_and(|asset| asset.accelerator);
         for route in &self.deployment.routing {
             if route.node != node.name {
                 continue;

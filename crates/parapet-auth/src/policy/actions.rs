@@ -140,9 +140,21 @@ pub const ACTIONS: &[Action] = &[
     action("parapet:DescribeMasterKey", Read, &[], &[]),
     action("parapet:ExportAudit", Read, &[], &[]),
     action(
+        "parapet:GetInstanceConfinement",
+        Read,
+        &["applicationInstance"],
+        OLD_TAGS,
+    ),
+    action(
         "parapet:GetSnapshot",
         Read,
         &["applicationInstance", "package"],
+        OLD_TAGS,
+    ),
+    action(
+        "parapet:PutInstanceConfinement",
+        Write,
+        &["applicationInstance"],
         OLD_TAGS,
     ),
     action("parapet:RevokeRoleSessions", Write, &["role"], OLD_TAGS),

@@ -96,6 +96,12 @@ impl InstanceStanding {
         })
     }
 
+    /// What the device last said of the instance, and when.
+    #[must_use]
+    pub fn report(&self) -> Option<(&InstanceReport, Micros)> {
+        self.report.as_ref().map(|(report, at)| (report, *at))
+    }
+
     /// `RuntimeContextStates`: one entry once the device has said something of the instance.
     #[must_use]
     pub fn runtime_context_states(&self, instance: &Instance) -> Vec<ReportedRuntimeContextState> {

@@ -4,15 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use parapet_device::confinement::Confinement;
 use parapet_device::desired::SecretRef;
 use parapet_device::{BadId, DesiredDocument};
-use parapet_manifest::{Deployment, NodeKind};
+use parapet_manifest::{Deployment, NodeKind, Route};
 use parapet_plan::{CameraSettings, DesiredError, InstanceSpec, NodeAsset, desired};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::registry::confinement::Policy;
 use crate::store::desired::Stored;
 use crate::store::instances::{DesiredState, Instance};
 use crate::store::{self, Micros, Scope, StoreError, Tx};
@@ -60,6 +60,29 @@ impl StoredDeployment {
         }
     }
 
+    /// That of an instance.
+    pub fn read(instance: &Instance) -> Result<Self, StoreError> {
+        let stored: Self = serde_json::from_str(&instance.deployment_json).map_err(|source| {
+            StoreError::Document {
+                what: "deployment",
+                source,
+            }
+        })?;
+        if stored.version == VERSION {
+            Ok(stored)
+        } else {
+            Err(StoreError::Value {
+                what: "version of a deployment",
+                value: stored.version.to_string(),
+            })
+        }
+    }
+
+    /// The ports that its overrides open on the appliance.
+    pub fn open_ports(&self) -> impl Iterator<Item = &Route> {
+        self.deployment.routing.iter()
+    }
+
     /// As it is stored.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
@@ -104,19 +127,7 @@ fn spec(
     scope: &Scope,
     instance: &Instance,
 ) -> Result<InstanceSpec, PlanError> {
-    let stored: StoredDeployment =
-        serde_json::from_str(&instance.deployment_json).map_err(|source| StoreError::Document {
-            what: "deployment",
-            source,
-        })?;
-    if stored.version != VERSION {
-        let value = stored.version.to_string();
-        return Err(StoreError::Value {
-            what: "version of a deployment",
-            value,
-        }
-        .into());
-    }
+    let stored = StoredDeployment::read(instance)?;
     let mut cameras = BTreeMap::new();
     for node in stored
         .deployment
@@ -142,6 +153,10 @@ fn spec(
             cameras.insert(node.name.clone(), settings);
         }
     }
+    let policy = match store::confinements::get(connection, scope, &instance.id)? {
+        Some(stored) => Policy::from_json(&stored.policy_json)?,
+        None => Policy::default(),
+    };
     let paused: BTreeSet<String> = store::instances::nodes(connection, scope, &instance.id)?
         .into_iter()
         .filter(|node| node.paused)
@@ -154,6 +169,6 @@ fn spec(
         assets: stored.assets,
         cameras,
         paused,
-        confinement: Confinement::default(),
+        confinement: policy.confinement(instance.role_arn.is_some()),
     })
 }

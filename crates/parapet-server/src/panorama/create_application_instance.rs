@@ -24,7 +24,7 @@ use crate::store::devices::Device;
 use crate::store::instances::{self, DesiredState, Instance, InstanceNode, InstancePackage};
 use crate::store::packages::PackageKey;
 use crate::store::versions::{self, PatchKey, VersionStatus};
-use crate::store::{Micros, Scope, StoreError, Tx, cameras, devices, packages, tags};
+use crate::store::{Micros, Scope, StoreError, Tx, cameras, confinements, devices, packages, tags};
 
 use super::call::random_bits;
 use super::failure::Failure;
@@ -124,6 +124,7 @@ fn create(
         updated: now,
     };
     instances::insert(tx, scope, &instance, &nodes, &packages)?;
+    inherit_confinement(tx, scope, &instance, now)?;
     let resource = format!("{}/{id}", ResourceType::ApplicationInstance.in_arn());
     tags::put(tx, scope, &resource, &request.tags)?;
     if let Some(old) = &replaced {
@@ -162,6 +163,30 @@ fn replaced(
         ));
     }
     Ok(Some(instance.id))
+}
+
+/// What was decided about an instance stays decided when the next version takes its place on the
+/// same device; else an update would cut an application off, or lift its limits.
+fn inherit_confinement(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    instance: &Instance,
+    now: Micros,
+) -> Result<(), Failure> {
+    let Some(old) = &instance.replaces else {
+        return Ok(());
+    };
+    let on_this_device =
+        instances::get(tx, scope, old)?.is_some_and(|replaced| replaced.device == instance.device);
+    if let Some(decided) = confinements::get(tx, scope, old)?.filter(|_| on_this_device) {
+        let decided = confinements::Stored {
+            revision: 1,
+            updated: now,
+            ..decided
+        };
+        confinements::put(tx, scope, &instance.id, &decided)?;
+    }
+    Ok(())
 }
 
 fn check_quotas(

@@ -6,8 +6,10 @@
 mod authorities;
 mod create_console_session;
 mod export_audit;
+mod get_instance_confinement;
 mod master_key;
 mod operation;
+mod put_instance_confinement;
 mod revoke_sessions;
 mod search_audit;
 pub(crate) mod update_camera;
@@ -39,6 +41,10 @@ pub async fn handle(call: &Call, incoming: Incoming<'_>) -> Response<Bytes> {
         Operation::RevokeUserSessions => revoke_sessions::of_user(call, label).await,
         Operation::RevokeRoleSessions => revoke_sessions::of_role(call, label).await,
         Operation::UpdateCamera => update_camera::call(call, label, incoming.body).await,
+        Operation::PutInstanceConfinement => {
+            put_instance_confinement::call(call, label, incoming.body).await
+        }
+        Operation::GetInstanceConfinement => get_instance_confinement::call(call, label).await,
         Operation::RotateMasterKey => master_key::rotate(call).await,
         Operation::DescribeMasterKey => master_key::describe(call),
         Operation::RollAuthority => authorities::roll(call, label, incoming.body).await,

@@ -46,6 +46,8 @@ macro_rules! operations {
 operations! {
     CreateConsoleSession "POST" "/parapet/console-sessions";
     UpdateCamera "PUT" "/parapet/cameras/{Name}";
+    PutInstanceConfinement "PUT" "/parapet/confinements/{ApplicationInstanceId}";
+    GetInstanceConfinement "GET" "/parapet/confinements/{ApplicationInstanceId}";
     SearchAudit "GET" "/parapet/audit";
     ExportAudit "GET" "/parapet/audit/records";
     RotateMasterKey "POST" "/parapet/master-key/rotate";

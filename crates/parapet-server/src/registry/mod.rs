@@ -5,6 +5,7 @@
 //! quotas, life cycles, storage keys, cameras.
 
 pub mod camera;
+pub mod confinement;
 pub mod device_status;
 mod invalid;
 pub mod node;

@@ -26,6 +26,10 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0003_audit.sql"),
     },
     Migration {
+        number: 5,
+        sql: include_str!("migrations/0005_confinements.sql"),
+    },
+    Migration {
         number: 50,
         sql: include_str!("migrations/0050_identity.sql"),
     },

@@ -17,6 +17,7 @@ pub mod audit;
 pub mod authorities;
 pub mod cameras;
 pub mod certificates;
+pub mod confinements;
 pub mod desired;
 pub mod devices;
 mod error;

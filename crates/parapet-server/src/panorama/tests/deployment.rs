@@ -20,7 +20,7 @@ fn graph() -> Value {
             { "producer": "code_node.video_out", "consumer": "screen.video_in" }] } })
 }
 
-fn overrides() -> Value {
+pub(super) fn overrides() -> Value {
     json!({ "nodeGraphOverrides": {
         "envelopeVersion": "2021-01-01",
         "packages": [
@@ -35,7 +35,7 @@ fn overrides() -> Value {
 }
 
 /// All that an application needs.
-async fn bench() -> (Bench, DeviceKey) {
+pub(super) async fn bench() -> (Bench, DeviceKey) {
     let bench = Bench::new().await;
     bench.code_package().await;
     bench.camera("north", "rtsp://10.0.0.30/s1").await;
@@ -44,7 +44,7 @@ async fn bench() -> (Bench, DeviceKey) {
     (bench, key)
 }
 
-fn request(key: &DeviceKey) -> Value {
+pub(super) fn request(key: &DeviceKey) -> Value {
     json!({
         "Name": "counter",
         "DefaultRuntimeContextDevice": key.device,
@@ -55,7 +55,7 @@ fn request(key: &DeviceKey) -> Value {
 }
 
 impl Bench {
-    async fn deploy(&self, request: Value) -> String {
+    pub(super) async fn deploy(&self, request: Value) -> String {
         let made = self
             .call("POST", "/application-instances", request)
             .await

@@ -97,6 +97,7 @@ pub(super) fn parapet(operation: parapet::Operation) -> Wanted {
         Some(label) => {
             let value = match label {
                 "Kind" => "device",
+                "ApplicationInstanceId" => "applicationInstance-w7dk3n2xqzv6mtr5gyjc4habfe",
                 _ => "north",
             };
             target.replace(&format!("{{{label}}}"), value)
@@ -105,6 +106,7 @@ pub(super) fn parapet(operation: parapet::Operation) -> Wanted {
     };
     let body = match operation {
         parapet::Operation::UpdateCamera => json!({ "Url": "rtsp://10.0.0.30/s1" }),
+        parapet::Operation::PutInstanceConfinement => json!({ "Confinement": {} }),
         _ if operation.method() == "GET" => Value::Null,
         _ => json!({}),
     };
