@@ -18,6 +18,7 @@ use parapet_sandbox::channel::Channel;
 use parapet_sandbox::launcher_process::{
     DropError, LauncherOptions, LauncherProcessError, drop_to, spawn_launcher,
 };
+use rustix::process::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -123,6 +124,7 @@ pub fn run(config: Config) -> Result<(), AgentError> {
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(|e| AgentError::because("close the memory to debuggers", e))?;
     }
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -133,6 +135,26 @@ pub fn run(config: Config) -> Result<(), AgentError> {
     // Its channel is closed: it ends, and with it whatever is left.
     wait_for(&mut child);
     ended
+}
+
+/// As many open files as the host allows: each call of an application is two, and one application
+/// that holds all its calls must not be the end of another's.
+fn raise_descriptors() {
+    /// For a dozen applications at their limits.
+    const ENOUGH: u64 = 16_384;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(errno) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%errno, "the limit of open files stays as it is");
+    }
+    let now = getrlimit(Resource::Nofile).current;
+    if now.is_some_and(|now| now < ENOUGH) {
+        tracing::warn!(
+            limit = now,
+            "few open files are allowed: many applications with many calls may exhaust them; \
+             raise the hard limit (LimitNOFILE) to {ENOUGH}"
+        );
+    }
 }
 
 fn read_archive(path: &Path) -> Result<Vec<u8>, AgentError> {

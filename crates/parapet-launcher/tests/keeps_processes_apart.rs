@@ -41,6 +41,8 @@ enum As {
     User,
     /// Where no namespaces can be made.
     Caged,
+    /// As root, where `nft` is not installed.
+    WithoutNft,
 }
 
 struct Host {
@@ -59,7 +61,7 @@ impl Host {
     fn start(how: As) -> Option<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let root = rustix::process::geteuid().is_root();
-        if how == As::Root && !root {
+        if matches!(how, As::Root | As::WithoutNft) && !root {
             eprintln!("skipped: not root");
             return None;
         }
@@ -93,6 +95,11 @@ impl Host {
                 give(&state, NOBODY);
                 format!("exec {user} {} \"$@\"", launcher.display())
             }
+            (As::WithoutNft, _) => format!(
+                "exec unshare --mount sh -c 'mount --bind /dev/null /usr/sbin/nft && exec {} \
+                 \"$@\"' sh \"$@\"",
+                launcher.display()
+            ),
             (As::Caged, _) => format!(
                 "exec unshare --user --map-root-user sh -c 'echo 0 > \
                  /proc/sys/user/max_user_namespaces; exec {} \"$@\"' sh \"$@\"",
@@ -126,7 +133,8 @@ impl Host {
         else {
             panic!("the first event is not ready")
         };
-        assert_eq!(privileged, how == As::Root, "{missing:?}");
+        let own_users = matches!(how, As::Root | As::WithoutNft);
+        assert_eq!(privileged, own_users, "{missing:?}");
         let forbidden = missing
             .iter()
             .any(|sentence| sentence.starts_with("sandboxes"));
@@ -643,6 +651,37 @@ fn all_calls_of_an_application_with_a_gateway_end_at_the_gateway() {
             "{event:?}"
         );
     });
+}
+
+#[test]
+fn without_nft_an_application_starts_without_a_gateway_and_the_reason_is_said() {
+    let Some(mut host) = Host::start(As::WithoutNft) else {
+        return;
+    };
+    let told = |text: &str| text.contains("nft") && text.contains("nftables");
+    assert!(
+        host.missing
+            .iter()
+            .any(|sentence| sentence.starts_with("gateways") && told(sentence)),
+        "{:?}",
+        host.missing
+    );
+    let try_it = "import socket\ntry: socket.create_connection((\"203.0.113.7\", 443), 5)\n\
+                  except OSError as error: print(error.errno)";
+    let (id, output) = host.ask_for("one", &["python3", "-c", try_it], true);
+    wait_readable(host.channel(), "the start of an application");
+    let packet = host.channel().recv::<LaunchEvent>().unwrap().unwrap();
+    match packet.header {
+        LaunchEvent::Started { no_gateway, .. } => {
+            let reason = no_gateway.unwrap_or_default();
+            assert!(told(&reason), "{reason}");
+        }
+        other => panic!("not a start: {other:?}"),
+    }
+    assert!(packet.fds.is_empty());
+    // ENETUNREACH.
+    assert_eq!(text(output), "101\n");
+    assert_eq!(host.exit_code(id), 0);
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn find(
     package: &'static str,
     places: &[&'static str],
 ) -> Result<&'static str, GatewayError> {
-    let there = |place: &&&str| Path::new(place).exists();
+    let there = |place: &&&str| Path::new(place).is_file();
     places
         .iter()
         .find(there)
