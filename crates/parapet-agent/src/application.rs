@@ -24,6 +24,7 @@ use crate::limits::{self, Effective};
 use crate::logs::{self, Task};
 use crate::machine::{self, Machine};
 use crate::sdk::{Node, Server};
+use crate::storage::{Storage, Watch};
 
 /// Between the request to end and the end (`spec/sdk.md` 3.2).
 const GRACE: Duration = Duration::from_secs(5);
@@ -65,6 +66,8 @@ pub(crate) struct ApplicationSpec {
     pub(crate) inbound: Arc<Inbound>,
     /// Its unpacked image.
     pub(crate) image: PathBuf,
+    /// Says when its instance holds too much disk.
+    pub(crate) storage: Storage,
 }
 
 impl Application {
@@ -134,10 +137,23 @@ impl Job {
         }
         let mut backoff = Backoff::for_processes();
         let mut failed = 0;
+        let instance = line.instance().as_str();
+        let mut watch = self
+            .spec
+            .storage
+            .watch(instance, self.spec.limits.storage_bytes);
         while !stop.is_cancelled() {
-            match self.once(stop).await {
-                Ok(None) => return,
-                Ok(Some(end)) => {
+            match self.once(stop, &mut watch).await {
+                Ok(Outcome::Asked) => return,
+                Ok(Outcome::Held(reason)) => {
+                    line.error("storage", &reason);
+                    tokio::select! {
+                        // The watch lives here, so it ends with a change.
+                        _ = watch.held.wait_for(Option::is_none) => continue,
+                        () = stop.cancelled() => return,
+                    }
+                }
+                Ok(Outcome::Ended(end)) => {
                     failed = 0;
                     let (code, message) = ended(end, &self.spec.limits);
                     line.error(code, &message);
@@ -196,8 +212,11 @@ impl Job {
         self.spec.directory.join("logs")
     }
 
-    /// One life of the process: its end, or `None` when it was asked to end.
-    async fn once(&self, stop: &CancellationToken) -> Result<Option<End>, String> {
+    /// One life of the process.
+    async fn once(&self, stop: &CancellationToken, watch: &mut Watch) -> Result<Outcome, String> {
+        if let Some(reason) = watch.held.borrow_and_update().clone() {
+            return Ok(Outcome::Held(reason));
+        }
         let application = &self.spec.application;
         let image = application.asset.sha256.to_string();
         let mut environment = self.spec.environment.clone();
@@ -230,16 +249,41 @@ impl Job {
         if !self.node.is_connected() {
             self.node.line.set(NodeStatus::NotAvailable, None);
         }
-        tokio::select! {
-            end = process.exited() => return Ok(Some(end)),
-            () = stop.cancelled() => {}
-        }
-        process.signal(Signal::Terminate);
+        let outcome = tokio::select! {
+            end = process.exited() => return Ok(Outcome::Ended(end)),
+            () = stop.cancelled() => Outcome::Asked,
+            reason = too_much(&mut watch.held) => Outcome::Held(reason),
+        };
+        process.signal(match outcome {
+            Outcome::Asked => Signal::Terminate,
+            // It would use the time to write on.
+            _ => Signal::Kill,
+        });
         if timeout(GRACE, process.exited()).await.is_err() {
             process.signal(Signal::Kill);
             let _ = timeout(GRACE, process.exited()).await;
         }
-        Ok(None)
+        Ok(outcome)
+    }
+}
+
+/// How one life of a process ended.
+enum Outcome {
+    /// It was asked to end, for good.
+    Asked,
+    /// By itself.
+    Ended(End),
+    /// It was ended and must not run until its watch says so.
+    Held(String),
+}
+
+/// Waits for a reason to hold an application.
+async fn too_much(held: &mut watch::Receiver<Option<String>>) -> String {
+    let reason = held.wait_for(Option::is_some).await.ok();
+    match reason.and_then(|reason| reason.clone()) {
+        Some(reason) => reason,
+        // Without a watch there is nothing to wait for.
+        None => std::future::pending().await,
     }
 }
 

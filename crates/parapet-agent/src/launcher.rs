@@ -148,6 +148,7 @@ struct Shared {
     next: AtomicU64,
     waiting: Mutex<Waiting>,
     removals: Mutex<HashMap<String, oneshot::Sender<Option<String>>>>,
+    measurements: Mutex<HashMap<String, oneshot::Sender<Result<u64, String>>>>,
     /// Who waits for a socket inside an application; the launcher answers in order.
     doors: Mutex<Doors>,
     ended: watch::Sender<bool>,
@@ -187,6 +188,7 @@ impl Launcher {
             next: AtomicU64::new(1),
             waiting: Mutex::default(),
             removals: Mutex::default(),
+            measurements: Mutex::default(),
             doors: Mutex::default(),
             ended: watch::Sender::new(false),
         });
@@ -296,6 +298,23 @@ impl Launcher {
             Err(_) => Err(StartError::Timeout),
             Ok(Err(_)) => Err(StartError::LauncherEnded),
             Ok(Ok(socket)) => socket.map_err(StartError::Refused),
+        }
+    }
+
+    /// Bytes of disk that an instance holds. One question per instance at a time.
+    pub(crate) async fn measure(&self, instance: &str) -> Result<u64, StartError> {
+        let (done, answer) = oneshot::channel();
+        lock(&self.shared.measurements).insert(instance.to_owned(), done);
+        self.request(
+            LaunchRequest::Measure {
+                instance: instance.to_owned(),
+            },
+            Vec::new(),
+        );
+        match timeout(REMOVE_LIMIT, answer).await {
+            Err(_) => Err(StartError::Timeout),
+            Ok(Err(_)) => Err(StartError::LauncherEnded),
+            Ok(Ok(measured)) => measured.map_err(StartError::Refused),
         }
     }
 
@@ -520,6 +539,16 @@ async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
                     out_of_memory,
                 }),
             ),
+            LaunchEvent::Measured {
+                instance,
+                bytes,
+                error,
+            } => {
+                if let Some(done) = lock(&shared.measurements).remove(&instance) {
+                    let _ = done.send(error.map_or(Ok(bytes), Err));
+                }
+                continue;
+            }
             LaunchEvent::Removed { instance, error } => {
                 if let Some(done) = lock(&shared.removals).remove(&instance) {
                     let _ = done.send(error);
@@ -534,6 +563,7 @@ async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
     shared.ended.send_replace(true);
     lock(&shared.waiting).clear();
     lock(&shared.removals).clear();
+    lock(&shared.measurements).clear();
     lock(&shared.doors).clear();
 }
 

@@ -37,6 +37,7 @@ mod sdk;
 mod secrets;
 mod start;
 mod status;
+mod storage;
 mod store;
 mod views;
 

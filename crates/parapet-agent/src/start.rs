@@ -38,6 +38,7 @@ use crate::logs::Task;
 use crate::sdk::HOLD;
 use crate::secrets::{SecretError, Secrets};
 use crate::status::{self, Reporter};
+use crate::storage::Storage;
 use crate::store::{AssetError, Store};
 use crate::views::Views;
 
@@ -301,6 +302,9 @@ impl Appliance {
             seq: AtomicU64::new(0),
         });
 
+        let storage = Storage::default();
+        let watched = storage.clone().keep(root.clone(), launcher.clone());
+        let _storage: Task = tokio::spawn(watched).into();
         let engine = engine::Context {
             root: root.clone(),
             launcher,
@@ -313,6 +317,7 @@ impl Appliance {
                 hold: HOLD,
             },
             limits: config.limits,
+            storage: storage.clone(),
             outside: Arc::new(Outside {
                 hosts: config.applications.hosts,
                 off_limits: OffLimits::new(Vec::new()),

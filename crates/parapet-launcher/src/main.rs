@@ -11,6 +11,7 @@
 mod accelerators;
 mod host;
 mod limits;
+mod measure;
 mod names;
 mod options;
 mod remove;

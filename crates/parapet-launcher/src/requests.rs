@@ -1,11 +1,11 @@
 //! The loop: requests in, events out, and the processes that run.
 //!
 //! Owns every process and task that was started. One thread: a request is done before the next is
-//! read, except for deletions, which have a process of their own. What is wrong with a request
+//! read, except for deletions and measurements, which have a process of their own. What is wrong with a request
 //! goes back to the agent; what is wrong with the channel ends the launcher.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{ErrorKind, PipeReader, Read};
+use std::io::{ErrorKind, PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ use thiserror::Error;
 
 use crate::host::{Host, Isolation};
 use crate::limits::{self, LimitsError};
+use crate::measure::measure;
 use crate::names::{Image, Name, NameError};
 use crate::remove::remove;
 use crate::roots::{self, Extras, RootsError};
@@ -82,7 +83,7 @@ enum RequestError {
     },
     #[error("remove {0}: an application of it runs")]
     InUse(Name),
-    #[error("remove {instance}")]
+    #[error("work on the files of {instance}")]
     Task {
         instance: Name,
         #[source]
@@ -125,6 +126,8 @@ struct Deletion {
     instance: Name,
     running: Running,
     report: PipeReader,
+    /// Of a look at what it holds: how much.
+    measured: Option<PipeReader>,
 }
 
 /// The launcher at work.
@@ -287,6 +290,14 @@ impl<'a> Requests<'a> {
             LaunchRequest::Reach { id, .. } => self.tell(&LaunchEvent::Reached { id, error: None }),
             LaunchRequest::Socket { id } => self.socket(id),
             LaunchRequest::Signal { id, signal } => self.signal(id, signal),
+            LaunchRequest::Measure { instance } => match self.measure(instance.clone()) {
+                Ok(()) => Ok(()),
+                Err(error) => self.tell(&LaunchEvent::Measured {
+                    instance,
+                    bytes: 0,
+                    error: Some(describe(&error)),
+                }),
+            },
             LaunchRequest::Remove { instance } => match self.remove(instance.clone()) {
                 Ok(()) => Ok(()),
                 Err(error) => {
@@ -522,6 +533,43 @@ impl<'a> Requests<'a> {
             instance,
             running,
             report,
+            measured: None,
+        });
+        Ok(())
+    }
+
+    fn measure(&mut self, instance: String) -> Result<(), RequestError> {
+        let instance = Name::parse("instance", instance)?;
+        if self.processes.len() + self.deletions.len() >= MAX_PROCESSES {
+            return Err(RequestError::Full);
+        }
+        let pids: Vec<u32> = self
+            .processes
+            .values()
+            .filter(|process| matches!(&process.kind, Kind::Application { instance: used } if *used == instance))
+            .flat_map(|process| process.group.processes())
+            .collect();
+        let failed = |source| RequestError::Task {
+            instance: instance.clone(),
+            source,
+        };
+        let (measured, mut writer) = std::io::pipe().map_err(failed)?;
+        let state = self.host.state();
+        let path = format!("instances/{instance}");
+        let started = spawn_task(move || {
+            let directory = open_below(state, Path::new(&path), DIRECTORY)
+                .map_err(|errno| format!("open {path}: {errno}"))?;
+            let bytes = measure(directory.as_fd(), &["storage", "logs"], &pids)?;
+            writer
+                .write_all(&bytes.to_le_bytes())
+                .map_err(|error| error.to_string())
+        });
+        let (running, report) = started.map_err(failed)?;
+        self.deletions.push(Deletion {
+            instance,
+            running,
+            report,
+            measured: Some(measured),
         });
         Ok(())
     }
@@ -582,15 +630,28 @@ impl<'a> Requests<'a> {
             return Ok(());
         };
         let Deletion {
-            instance, report, ..
+            instance,
+            report,
+            measured,
+            ..
         } = self.deletions.remove(index);
         let mut message = String::new();
         let read = report.take(MAX_MESSAGE as u64).read_to_string(&mut message);
         let error = match (code, read) {
             (0, _) => None,
             (_, Ok(length)) if length > 0 => Some(message),
-            _ => Some(format!("the deletion ended with code {code}")),
+            _ => Some(format!("the work ended with code {code}")),
         };
+        if let Some(mut measured) = measured {
+            let mut bytes = [0; 8];
+            let read = measured.read_exact(&mut bytes);
+            let error = error.or_else(|| read.err().map(|error| error.to_string()));
+            return self.tell(&LaunchEvent::Measured {
+                instance: instance.as_str().to_owned(),
+                bytes: u64::from_le_bytes(bytes),
+                error,
+            });
+        }
         self.tell(&LaunchEvent::Removed {
             instance: instance.as_str().to_owned(),
             error,

@@ -62,6 +62,12 @@ pub enum LaunchRequest {
         /// Which signal.
         signal: Signal,
     },
+    /// Measures the storage and the logs of `instances/<instance>`. Answered by
+    /// [`LaunchEvent::Measured`].
+    Measure {
+        /// Which instance.
+        instance: String,
+    },
     /// Deletes `instances/<instance>`, whose files belong to the application's user. Answered by
     /// [`LaunchEvent::Removed`].
     Remove {
@@ -175,6 +181,15 @@ pub enum LaunchEvent {
         /// Whether the kernel ended it, or a process of it, for want of memory.
         #[serde(default)]
         out_of_memory: bool,
+    },
+    /// How much disk an instance holds, or why that is not known.
+    Measured {
+        /// Which instance.
+        instance: String,
+        /// Storage, logs, and files without a name that its processes hold.
+        bytes: u64,
+        /// Why `bytes` says nothing.
+        error: Option<String>,
     },
     /// An instance's directory is gone, or could not be deleted.
     Removed {

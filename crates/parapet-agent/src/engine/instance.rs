@@ -261,6 +261,7 @@ impl Instance {
                 kind: AssetKind::Image,
                 sha256: spec.asset.sha256,
             }),
+            storage: context.storage.clone(),
         };
         let application = Application::start(context.launcher.clone(), node, start);
         let wakes = wakes(application.state.clone(), wake);

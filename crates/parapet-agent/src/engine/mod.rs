@@ -29,6 +29,7 @@ use crate::inbound::Inbound;
 use crate::launcher::Launcher;
 use crate::limits::Defaults;
 use crate::secrets::Secrets;
+use crate::storage::Storage;
 use crate::store::Store;
 use crate::views::Views;
 use assets::Assets;
@@ -50,6 +51,8 @@ pub(crate) struct Context {
     pub(crate) capacity: Capacity,
     /// Limits of applications without any of their own.
     pub(crate) limits: Defaults,
+    /// Watches what instances hold.
+    pub(crate) storage: Storage,
     /// What applications reach.
     pub(crate) outside: Arc<Outside>,
     /// What reaches applications.

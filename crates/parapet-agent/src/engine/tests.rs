@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -25,6 +26,7 @@ use super::*;
 use crate::launcher::lock;
 use crate::link::Origin;
 use crate::packets::PacketSocket;
+use crate::storage::Pace;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Not whole pages, and whole numbers of eight bytes.
@@ -41,6 +43,8 @@ struct FakeLauncher {
     workers: Mutex<BTreeMap<u64, (Worker, OwnedFd)>>,
     applications: Mutex<Vec<(u64, Vec<String>)>>,
     opened: Mutex<Vec<Opened>>,
+    /// What every instance is said to hold on disk.
+    held_bytes: AtomicU64,
 }
 
 impl FakeLauncher {
@@ -50,6 +54,7 @@ impl FakeLauncher {
             channel: Arc::new(ours),
             workers: Mutex::default(),
             applications: Mutex::default(),
+            held_bytes: AtomicU64::new(0),
             opened: Mutex::default(),
         });
         let served = Arc::clone(&fake);
@@ -123,6 +128,14 @@ impl FakeLauncher {
                     self.event(&LaunchEvent::Socket { id, error });
                 }
                 LaunchRequest::Signal { id, .. } => self.kill(id),
+                LaunchRequest::Measure { instance } => {
+                    let bytes = self.held_bytes.load(Ordering::Relaxed);
+                    self.event(&LaunchEvent::Measured {
+                        instance,
+                        bytes,
+                        error: None,
+                    });
+                }
                 LaunchRequest::Remove { instance } => {
                     self.event(&LaunchEvent::Removed {
                         instance,
@@ -313,6 +326,11 @@ impl House {
         let board = Board::new();
         let (documents, desired) = watch::channel(None);
         let (applied_sender, applied) = watch::channel(Generation(0));
+        let storage = Storage::with_pace(Pace {
+            look: Duration::from_millis(10),
+            measure: Duration::from_millis(10),
+            hold: Duration::from_millis(50),
+        });
         let context = Context {
             secrets: Arc::new(Secrets::open(&root.join("device"), origin.clone()).unwrap()),
             store: Arc::new(Store::open(&root, origin).unwrap()),
@@ -325,6 +343,7 @@ impl House {
                 hold: 4,
             },
             limits: Defaults::of_this_machine(),
+            storage: storage.clone(),
             outside: Arc::new(Outside {
                 hosts: Vec::new(),
                 off_limits: crate::gateway::OffLimits::default(),
@@ -335,6 +354,8 @@ impl House {
             )),
             region: "us-west-2".to_owned(),
         };
+        let kept = storage.keep(context.root.clone(), context.launcher.clone());
+        tokio::spawn(kept);
         let engine = tokio::spawn(run(context, desired, applied_sender));
         Self {
             dir,
@@ -790,4 +811,37 @@ async fn a_removed_instance_leaves_nothing() {
         .await
         .expect("the engine does not end")
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_fills_the_disk_is_held_until_it_does_not() {
+    let mut house = House::build(BUDGET).await;
+    let mut instance = house.instance(&[], "good");
+    instance["applications"][0]["confinement"] = json!({"limits": {"storage_bytes": 1000}});
+    house.desire(&[instance.clone()]);
+    house.wait_state(InstanceState::Running).await;
+    let runs = |house: &House| lock(&house.fake.applications).len();
+    let held = |house: &House| {
+        let report = house.board.report();
+        let mut nodes = report.iter().flat_map(|instance| &instance.nodes);
+        nodes.any(|node| node.reason.as_ref().is_some_and(|r| r.code == "storage"))
+    };
+    assert_eq!(runs(&house), 1);
+    house.fake.held_bytes.store(1001, Ordering::Relaxed);
+    house
+        .wait("the application is held", |house| {
+            runs(house) == 0 && held(house)
+        })
+        .await;
+    // Less is held: it runs again.
+    house.fake.held_bytes.store(999, Ordering::Relaxed);
+    house.wait("it runs again", |house| runs(house) == 1).await;
+    // As when more is allowed.
+    house.fake.held_bytes.store(5000, Ordering::Relaxed);
+    house
+        .wait("it is held again", |house| runs(house) == 0)
+        .await;
+    instance["applications"][0]["confinement"] = json!({"limits": {"storage_bytes": 6000}});
+    house.desire(&[instance]);
+    house.wait("it runs again", |house| runs(house) == 1).await;
 }

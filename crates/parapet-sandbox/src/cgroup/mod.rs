@@ -609,6 +609,19 @@ impl Group {
         Ok(Place { processes })
     }
 
+    /// Process IDs of the tree as this process sees them; empty without any control group.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let Some(hierarchy) = self.hierarchies.first() else {
+            return Vec::new();
+        };
+        read(hierarchy.own.as_fd(), &self.name, "cgroup.procs")
+            .unwrap_or_default()
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .collect()
+    }
+
     /// Whether the kernel has ended a process of the tree because it was out of memory: its own
     /// limit, that of all together, or the machine's.
     #[must_use]
