@@ -285,23 +285,7 @@ async fn too_much(held: &mut watch::Receiver<Option<String>>) -> String {
         // Without a watch there is nothing to wait for.
         None => std::future::pending().await,
     }
-}
 
-/// Code and message of an end that was not asked for.
-fn ended(end: End, limits: &Effective) -> (&'static str, String) {
-    if end.out_of_memory {
-        let limit = limits::human(limits.resources.memory_bytes);
-        let message = format!(
-            "the application ran out of memory (its limit is {limit}) and is started again; raise \
-             limits.memory_bytes of the instance or [limits] memory of the device, or use less"
-        );
-        return ("memory", message);
-    }
-    let message = format!("the application {end} and is started again; see console_output");
-    ("exited", message)
-}
-
-impl Job {
     /// Serves the calls of this life. Without a gateway the application runs and reaches nobody.
     fn gateway(&self, process: &mut Process) -> Option<Task> {
         let line = &self.node.line;
@@ -318,6 +302,20 @@ impl Job {
         }
         served.ok()
     }
+}
+
+/// Code and message of an end that was not asked for.
+fn ended(end: End, limits: &Effective) -> (&'static str, String) {
+    if end.out_of_memory {
+        let limit = limits::human(limits.resources.memory_bytes);
+        let message = format!(
+            "the application ran out of memory (its limit is {limit}) and is started again; raise \
+             limits.memory_bytes of the instance or [limits] memory of the device, or use less"
+        );
+        return ("memory", message);
+    }
+    let message = format!("the application {end} and is started again; see console_output");
+    ("exited", message)
 }
 
 /// Where an instance keeps its files.

@@ -54,7 +54,6 @@ pub(super) async fn take(inner: Arc<Inner>, listener: TcpListener) {
     let mut rate = Rate::new(RATE.0, RATE.1);
     let mut calls = JoinSet::new();
     loop {
-        rate.next().await;
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
             (place, listener.accept().await)
@@ -66,6 +65,8 @@ pub(super) async fn take(inner: Arc<Inner>, listener: TcpListener) {
         };
         match (place, accepted) {
             (Ok(place), Ok((call, _))) => {
+                // Calls beyond the rate wait in the application's namespace.
+                rate.next().await;
                 calls.spawn(serve(Arc::clone(&inner), call, place));
             }
             // Out of descriptors, most likely; do not spin. The semaphore is never closed.

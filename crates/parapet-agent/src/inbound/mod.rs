@@ -88,6 +88,8 @@ struct Port {
     tls: Option<Tls>,
     places: Arc<Semaphore>,
     clients: Mutex<BTreeMap<IpAddr, usize>>,
+    /// One request at a time to the launcher, which serves everybody in turn.
+    at_the_door: Semaphore,
 }
 
 impl Inbound {
@@ -119,6 +121,7 @@ impl Inbound {
                 tls,
                 places: Arc::new(Semaphore::new(MOST)),
                 clients: Mutex::default(),
+                at_the_door: Semaphore::new(1),
             });
             let bound = if self.uplink.is_empty() {
                 loopback(port)?
@@ -242,7 +245,6 @@ async fn take(listener: TcpListener, port: Arc<Port>, door: Door, line: Line) {
     let mut connections = JoinSet::new();
     let mut told = false;
     loop {
-        rate.next().await;
         let next = async {
             let place = Arc::clone(&port.places).acquire_owned().await;
             (place, listener.accept().await)
@@ -257,6 +259,7 @@ async fn take(listener: TcpListener, port: Arc<Port>, door: Door, line: Line) {
             sleep(Duration::from_millis(200)).await;
             continue;
         };
+        rate.next().await;
         let from = from.ip().to_canonical();
         let Some(presence) = port.admit(from) else {
             if !std::mem::replace(&mut told, true) {
@@ -338,7 +341,11 @@ async fn serve(port: &Port, door: &Door, client: TcpStream) -> io::Result<()> {
 }
 
 async fn connect(port: &Port, door: &Door) -> io::Result<TcpStream> {
-    let socket = door.socket().await.map_err(io::Error::other)?;
+    let socket = {
+        // Closed never.
+        let _turn = port.at_the_door.acquire().await;
+        door.socket().await.map_err(io::Error::other)?
+    };
     let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
     let address = (Ipv4Addr::LOCALHOST, port.wanted.container).into();
     timeout(CONNECT_LIMIT, socket.connect(address)).await?

@@ -82,6 +82,7 @@ fn a_source_outside_the_ranges_and_the_33rd_of_one_are_refused() {
         tls: None,
         places: Arc::new(Semaphore::new(MOST)),
         clients: Mutex::default(),
+        at_the_door: Semaphore::new(1),
     });
     let [inside, other, outside] =
         ["192.0.2.7", "192.0.2.8", "198.51.100.7"].map(|text| text.parse().unwrap());
