@@ -10,14 +10,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use parapet_device::DesiredDocument;
 use parapet_device::enroll::EnrollConfig;
+use parapet_device::{DesiredDocument, SecretId};
 use rustix::fs::OFlags;
 use thiserror::Error;
+use zeroize::Zeroize as _;
 
 use crate::ledger::LARGEST_DOCUMENT;
 use crate::link::client::{ClientError, ControlPlane};
 use crate::link::identity::{Identity, IdentityError, Validity, certificates, validity_of};
+use crate::secrets;
 use crate::status::Status;
 
 /// Everything but the desired document is far smaller.
@@ -35,6 +37,9 @@ pub enum ExamineError {
     /// The device's identity cannot be used.
     #[error("use the device's identity: {0}")]
     Identity(String),
+    /// A sealed secret cannot be opened.
+    #[error("open a stored secret: {0}")]
+    Secret(String),
     /// The control plane does not answer.
     #[error("ask the control plane: {0}")]
     ControlPlane(String),
@@ -112,6 +117,24 @@ pub fn control_plane_date(data: &Path, limit: Duration) -> Result<Option<String>
         ))),
         Ok(answer) => answer.map_err(failed).map(Some),
     }
+}
+
+/// Whether a camera's stored user and password are one of `pairs`, without asking the camera; `None`
+/// where the secret has not been fetched yet.
+pub fn password_is_one_of(
+    data: &Path,
+    secret: &SecretId,
+    pairs: &[(&str, &str)],
+) -> Result<Option<bool>, ExamineError> {
+    let stored = secrets::peek(&data.join("device"), secret)
+        .map_err(|error| ExamineError::Secret(parapet_sandbox::failure::with_causes(&error)))?;
+    Ok(stored.map(|mut stored| {
+        let is_one = pairs
+            .iter()
+            .any(|(user, password)| stored.username == *user && stored.password == *password);
+        stored.password.zeroize();
+        is_one
+    }))
 }
 
 fn lives(path: &Path, pem: &[u8]) -> Result<Vec<(i64, i64)>, ExamineError> {

@@ -126,16 +126,30 @@ impl Secrets {
 
     /// What cannot be read or opened counts as not there: it is fetched again.
     fn unseal(&self, id: &SecretId) -> Option<CameraSecret> {
-        let bytes = durable::read_if_there(&self.directory.join(id.as_str())).ok()??;
-        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>()?;
-        let mut sealed = Zeroizing::new(sealed.to_vec());
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let opened = self
-            .key
-            .open_in_place(nonce, Aad::from(id.as_str()), &mut sealed)
-            .ok()?;
-        serde_json::from_slice(opened).ok()
+        unseal(&self.key, &self.directory, id)
     }
+}
+
+/// A secret of the device whose directory is `device`, for somebody who only looks; `None` where
+/// it is not there or cannot be opened.
+pub(crate) fn peek(device: &Path, id: &SecretId) -> Result<Option<CameraSecret>, SecretError> {
+    let stored = durable::read_if_there(&device.join("secrets.key")).map_err(SecretError::Key)?;
+    let Some(bytes) = stored.map(Zeroizing::new) else {
+        return Ok(None);
+    };
+    let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).map_err(|_| SecretError::Cipher)?;
+    Ok(unseal(&LessSafeKey::new(key), &device.join("secrets"), id))
+}
+
+fn unseal(key: &LessSafeKey, directory: &Path, id: &SecretId) -> Option<CameraSecret> {
+    let bytes = durable::read_if_there(&directory.join(id.as_str())).ok()??;
+    let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>()?;
+    let mut sealed = Zeroizing::new(sealed.to_vec());
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let opened = key
+        .open_in_place(nonce, Aad::from(id.as_str()), &mut sealed)
+        .ok()?;
+    serde_json::from_slice(opened).ok()
 }
 
 #[cfg(test)]
@@ -167,6 +181,8 @@ mod tests {
         // The control plane is gone and the agent starts again.
         let offline = Secrets::open(dir.path(), origin(dir.path(), "{}")).unwrap();
         assert_eq!(offline.get(&reference(1)).await.unwrap().username, "u");
+        let seen = peek(dir.path(), &reference(1).id).unwrap();
+        assert_eq!(seen.unwrap().password, "opensesame");
         let newer = offline.get(&reference(2)).await;
         assert!(matches!(newer, Err(SecretError::Fetch(_))));
         let sealed = std::fs::read(dir.path().join("secrets/secret-a")).unwrap();

@@ -217,12 +217,24 @@ pub struct Rules {
 /// What Parapet's table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OwnRules {
-    /// It has a chain for what comes in.
-    pub input: bool,
-    /// It has a chain for what is passed on.
-    pub forward: bool,
-    /// It has a chain for what goes out.
-    pub output: bool,
+    /// For what comes in.
+    pub input: Chain,
+    /// For what is passed on.
+    pub forward: Chain,
+    /// For what goes out.
+    pub output: Chain,
+}
+
+/// A chain of a packet filter, and what it does where no rule of it says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Chain {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It lets through.
+    Open,
+    /// It drops.
+    Closed,
 }
 
 /// What a process of Parapet is.
@@ -377,6 +389,9 @@ pub struct Camera {
     pub place: String,
     /// Whether a well-known password opens it.
     pub passwords: Known<Passwords>,
+    /// Whether the user and password that Parapet uses are a well-known pair; `None` where it uses
+    /// none, or has not fetched them yet.
+    pub uses_well_known: Known<Option<bool>>,
     /// What it calls itself.
     pub server: Option<String>,
 }
@@ -503,6 +518,8 @@ pub struct Host {
     pub dumps: Known<Dumps>,
     /// Switches of the kernel that keep ordinary users out of it.
     pub hardening: Vec<Hardening>,
+    /// Whether root itself is kept out of the kernel; `None` where the kernel cannot.
+    pub lockdown: Known<Option<bool>>,
     /// What the kernel offers to sandboxes, each with whether it is there.
     pub sandbox: Vec<(String, Known<bool>)>,
 }
@@ -551,8 +568,8 @@ pub struct Hardening {
     pub value: Known<Option<i64>>,
     /// Whether a kernel without it lacks what it guards, rather than the guard.
     pub guards_a_part: bool,
-    /// The least value that keeps ordinary users out.
-    pub least: i64,
+    /// Values that keep ordinary users out.
+    pub good: std::ops::RangeInclusive<i64>,
 }
 
 /// A length of time in the largest unit that fits.

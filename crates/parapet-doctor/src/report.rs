@@ -141,16 +141,20 @@ impl Report {
 
 /// A text that somebody else wrote, on one line, without control characters, and bounded.
 pub(crate) fn plain(text: &str) -> String {
-    const MOST: usize = 160;
+    plain_to(text, 160)
+}
+
+/// Likewise, with another bound: sentences of the agent are longer than names.
+pub(crate) fn plain_to(text: &str, most: usize) -> String {
     let mut clean = String::new();
-    for character in text.chars().take(MOST) {
+    for character in text.chars().take(most) {
         if character.is_control() || is_format(character) {
             clean.extend(character.escape_default());
         } else {
             clean.push(character);
         }
     }
-    if text.chars().nth(MOST).is_some() {
+    if text.chars().nth(most).is_some() {
         clean.push('…');
     }
     clean

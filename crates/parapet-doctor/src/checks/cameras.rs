@@ -56,6 +56,10 @@ pub(super) fn passwords(facts: &Facts) -> Known<Verdict> {
     let mut refused = Vec::new();
     for camera in &cameras {
         let name = &camera.name;
+        if camera.uses_well_known == Ok(Some(true)) {
+            open.push(format!("{name} is used with a well-known password"));
+            continue;
+        }
         match &camera.passwords {
             Ok(Passwords::NoneAsked) => open.push(format!("{name} asks for no password")),
             Ok(Passwords::WellKnown(user)) => {

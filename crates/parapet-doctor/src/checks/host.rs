@@ -111,8 +111,13 @@ pub(super) fn kernel(facts: &Facts) -> Known<Verdict> {
     for switch in &facts.host.hardening {
         let name = &switch.name;
         match switch.value.clone()? {
-            Some(value) if value < switch.least => {
-                weak.push(format!("{name}={value}, not {} or more", switch.least));
+            Some(value) if !switch.good.contains(&value) => {
+                let more = if *switch.good.end() == i64::MAX {
+                    " or more"
+                } else {
+                    ""
+                };
+                weak.push(format!("{name}={value}, not {}{more}", switch.good.start()));
             }
             Some(value) => good.push(format!("{name}={value}")),
             None if switch.guards_a_part => {
@@ -121,6 +126,12 @@ pub(super) fn kernel(facts: &Facts) -> Known<Verdict> {
             None => weak.push(format!("{name}: this kernel has no such guard")),
         }
     }
+    good.push(match &facts.host.lockdown {
+        Ok(Some(true)) => "lockdown: root itself is kept out of the kernel".to_owned(),
+        Ok(Some(false)) => "lockdown: off, root may change the kernel".to_owned(),
+        Ok(None) => "lockdown: this kernel has none".to_owned(),
+        Err(error) => error.to_string(),
+    });
     Ok(if weak.is_empty() {
         Verdict::ok("no more than it must").with(good)
     } else {

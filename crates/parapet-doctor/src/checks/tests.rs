@@ -33,9 +33,9 @@ fn space(name: &str, address: &str) -> Space {
         listeners: Ok(Vec::new()),
         rules: Ok(Rules {
             own: Some(OwnRules {
-                input: true,
-                forward: true,
-                output: true,
+                input: Chain::Closed,
+                forward: Chain::Closed,
+                output: Chain::Open,
             }),
             open_forward: Vec::new(),
             has_legacy: false,
@@ -185,6 +185,7 @@ fn good() -> Facts {
                 pattern: "core".to_owned(),
                 of_privileged: 0,
             }),
+            lockdown: Ok(Some(true)),
             hardening: vec![hardening(Ok(Some(1)), true)],
             sandbox: vec![("Landlock".to_owned(), Ok(true))],
         },
@@ -196,7 +197,7 @@ fn hardening(value: Known<Option<i64>>, guards_a_part: bool) -> Hardening {
         name: "kernel.kptr_restrict".to_owned(),
         value,
         guards_a_part,
-        least: 1,
+        good: 1..=i64::MAX,
     }
 }
 
@@ -206,6 +207,7 @@ fn camera(scheme: &str, passwords: Known<Passwords>) -> Camera {
         scheme: scheme.to_owned(),
         place: CAMERA.to_owned(),
         passwords,
+        uses_well_known: Ok(Some(false)),
         server: Some("Cam/1".to_owned()),
     }
 }
@@ -320,6 +322,13 @@ const CASES: &[(&str, Level, Change)] = &[
         filtered(f);
         forwards(&mut f.network.host);
         f.network.host.rules = nobody();
+    }),
+    // A table for addresses alone, where no ports are named.
+    ("zones.forwarding", Level::Failure, |f| {
+        filtered(f);
+        forwards(&mut f.network.host);
+        let rules = f.network.host.rules.as_mut().unwrap();
+        rules.own.as_mut().unwrap().forward = Chain::Open;
     }),
     ("zones.forwarding", Level::Unknown, |f| {
         f.network.cameras = nobody();
@@ -460,6 +469,11 @@ const CASES: &[(&str, Level, Change)] = &[
     }),
     ("cameras.exposed", Level::Unknown, |f| {
         f.reach.host = Ok(Vec::new());
+    }),
+    ("cameras.passwords", Level::Failure, |f| {
+        let mut used = camera("rtsp", nobody());
+        used.uses_well_known = Ok(Some(true));
+        f.cameras = Ok(vec![used]);
     }),
     ("cameras.passwords", Level::Ok, |f| {
         f.cameras = Ok(Vec::new());

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use parapet_device::reported::Separation;
 
 use super::{Verdict, count};
-use crate::facts::{Facts, Inbound, Known, Listener, Place, Process, Role, Space, Switch, Unknown};
+use crate::facts::{
+    Chain, Facts, Inbound, Known, Listener, Place, Process, Protocol, Role, Space, Switch, Unknown,
+};
 use crate::report::Level;
 
 pub(super) fn configuration(facts: &Facts) -> Known<Verdict> {
@@ -72,10 +74,11 @@ fn judge(facts: &Facts) -> Known<(Separation, Verdict)> {
         match &facts.network.host.rules {
             Ok(rules) => match rules.own {
                 None => against.push("Parapet's table of rules is not loaded".to_owned()),
-                Some(own) if !own.input || !own.forward || !own.output => against.push(
-                    "Parapet's table of rules lacks a chain for input, forward or output"
-                        .to_owned(),
-                ),
+                Some(own) if [own.input, own.forward, own.output].contains(&Chain::Absent) => {
+                    let lacks =
+                        "Parapet's table of rules lacks a chain for input, forward or output";
+                    against.push(lacks.to_owned());
+                }
                 Some(_) => evidence.push("Parapet's table of rules is loaded".to_owned()),
             },
             Err(error) => return Err(error.clone()),
@@ -172,7 +175,7 @@ pub(super) fn forwarding(facts: &Facts) -> Known<Verdict> {
         )));
     }
     let holds = facts.network.host.rules.clone();
-    let has_chain = holds.map(|rules| rules.own.is_some_and(|own| own.forward));
+    let has_chain = holds.map(|rules| rules.own.is_some_and(|own| own.forward == Chain::Closed));
     Ok(match has_chain {
         Ok(true) => Verdict::warning(format!(
             "the host forwards {what}; Parapet's rules hold it back"
@@ -201,7 +204,7 @@ pub(super) fn foreign_rules(facts: &Facts) -> Known<Verdict> {
     }
     let forwarding = facts.network.host.forwarding.clone()?;
     let forwards = forwarding.v4 || forwarding.v6;
-    let holds = rules.own.is_some_and(|own| own.forward);
+    let holds = rules.own.is_some_and(|own| own.forward == Chain::Closed);
     let found = format!(
         "{} by others",
         count(rules.open_forward.len(), "open forward chain")
@@ -259,7 +262,17 @@ pub(super) fn switches(facts: &Facts) -> Known<Verdict> {
 pub(super) fn listeners(facts: &Facts) -> Known<Verdict> {
     let words = |listener: &Listener| {
         let process = listener.process.as_deref().unwrap_or("an unknown process");
-        format!("{} {}: {process}", listener.protocol, listener.address)
+        let inbound = facts.agent.inbound.iter().flatten();
+        let instance = inbound
+            .filter(|_| listener.protocol == Protocol::Tcp)
+            .find(|inbound| inbound.port == listener.address.port())
+            .map(|inbound| format!(", for {}", inbound.instance));
+        format!(
+            "{} {}: {process}{}",
+            listener.protocol,
+            listener.address,
+            instance.unwrap_or_default()
+        )
     };
     if let Some(zone) = facts.network.cameras.clone()? {
         let open: Vec<String> = zone.listeners?.iter().map(words).collect();

@@ -1,5 +1,6 @@
 //! The host itself: firmware, consoles, USB, dumps, the kernel's switches and what it offers.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::read;
@@ -10,16 +11,17 @@ use crate::report::plain;
 const SECURE_BOOT: &str =
     "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
-/// Switches that keep ordinary users out of the kernel, and their least good value.
-const HARDENING: [(&str, i64); 8] = [
-    ("kernel.dmesg_restrict", 1),
-    ("kernel.kptr_restrict", 1),
-    ("kernel.perf_event_paranoid", 2),
-    ("kernel.unprivileged_bpf_disabled", 1),
-    ("kernel.yama.ptrace_scope", 1),
-    ("fs.protected_hardlinks", 1),
-    ("fs.protected_symlinks", 1),
-    ("net.core.bpf_jit_harden", 1),
+/// Switches that keep ordinary users out of the kernel, and their good values.
+const HARDENING: [(&str, RangeInclusive<i64>); 9] = [
+    ("kernel.dmesg_restrict", 1..=i64::MAX),
+    ("kernel.kptr_restrict", 1..=i64::MAX),
+    ("kernel.perf_event_paranoid", 2..=i64::MAX),
+    ("kernel.unprivileged_bpf_disabled", 1..=i64::MAX),
+    ("kernel.yama.ptrace_scope", 1..=i64::MAX),
+    ("fs.protected_hardlinks", 1..=i64::MAX),
+    ("fs.protected_symlinks", 1..=i64::MAX),
+    ("net.core.bpf_jit_harden", 1..=i64::MAX),
+    ("vm.unprivileged_userfaultfd", 0..=0),
 ];
 
 /// Looks at the host.
@@ -36,13 +38,14 @@ pub(crate) fn host() -> Host {
         dumps: dumps(),
         hardening: HARDENING
             .into_iter()
-            .map(|(name, least)| Hardening {
+            .map(|(name, good)| Hardening {
                 name: name.to_owned(),
                 value: read::number_if_there(Path::new("/proc/sys").join(name.replace('.', "/"))),
                 guards_a_part: name != "kernel.yama.ptrace_scope",
-                least,
+                good,
             })
             .collect(),
+        lockdown: lockdown(),
         sandbox: sandbox(),
     }
 }
@@ -258,6 +261,17 @@ fn dumps() -> Known<Dumps> {
         of_privileged: of_privileged
             .ok_or_else(|| Unknown::because("/proc/sys/fs/suid_dumpable is not there"))?,
     })
+}
+
+fn lockdown() -> Known<Option<bool>> {
+    let modes = read::file_if_there("/sys/kernel/security/lockdown")?;
+    match modes {
+        Some(modes) => Ok(Some(!modes.contains("[none]"))),
+        None if Path::new("/sys/kernel/security/lsm").exists() => Ok(None),
+        None => Err(Unknown::because(
+            "securityfs is not mounted at /sys/kernel/security: lockdown is not known",
+        )),
+    }
 }
 
 /// What sandboxes are made of, and whether this kernel has it.

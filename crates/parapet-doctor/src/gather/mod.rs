@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parapet_agent::{Config, examine};
-use parapet_device::DesiredDocument;
+use parapet_device::{DesiredDocument, SecretId};
 use parapet_sandbox::examine::{Vantage, clock_state, look_from};
 use parapet_sandbox::failure::with_causes;
 use parapet_sandbox::launcher_process::ID_BASE;
@@ -29,7 +29,7 @@ use crate::facts::{
     Agent, AgentStatus, Camera, Clock, Facts, Identity, Inbound, Known, Network, Outcome, Reach,
     Space, Target, Unknown, Validity,
 };
-use crate::report::plain;
+use crate::report::{plain, plain_to};
 
 /// For looking a name up.
 const NAME_LIMIT: Duration = Duration::from_secs(4);
@@ -60,6 +60,7 @@ struct Wanted {
     host: String,
     port: u16,
     url: String,
+    secret: Option<SecretId>,
 }
 
 /// Looks at everything.
@@ -187,7 +188,7 @@ fn configuration(options: &Options) -> (Known<Option<String>>, u32) {
     let data = options.data.clone().unwrap_or_else(|| PathBuf::from("."));
     match Config::load(&data, Some(file), None, None) {
         Ok(config) => (Ok(None), config.id_base),
-        Err(error) => (Ok(Some(plain(&with_causes(&error)))), ID_BASE),
+        Err(error) => (Ok(Some(plain_to(&with_causes(&error), 600))), ID_BASE),
     }
 }
 
@@ -205,7 +206,7 @@ fn agent_status(status: parapet_agent::Status, is_running: bool) -> AgentStatus 
         missing: status
             .missing
             .iter()
-            .map(|missing| plain(missing))
+            .map(|missing| plain_to(missing, 600))
             .collect(),
     }
 }
@@ -262,6 +263,7 @@ fn wanted(desired: &DesiredDocument) -> Vec<Wanted> {
             host,
             port: url.port().unwrap_or(usual),
             url: camera.url.clone(),
+            secret: camera.secret.as_ref().map(|secret| secret.id.clone()),
         });
         if all.len() == MOST_CAMERAS {
             break;
@@ -399,11 +401,21 @@ fn ask_cameras(
                     scheme: camera.scheme.clone(),
                     place: plain(&format!("{}:{}", camera.host, camera.port)),
                     passwords: told.passwords,
+                    uses_well_known: uses_well_known(options, camera),
                     server: told.server,
                 }
             })
             .collect()
     })
+}
+
+/// Looks at the stored password; the camera is not asked.
+fn uses_well_known(options: &Options, camera: &Wanted) -> Known<Option<bool>> {
+    let (Some(data), Some(secret)) = (&options.data, &camera.secret) else {
+        return Ok(None);
+    };
+    examine::password_is_one_of(data, secret, &cameras::WELL_KNOWN)
+        .map_err(|error| Unknown::because(plain(&with_causes(&error))))
 }
 
 fn ask_camera(

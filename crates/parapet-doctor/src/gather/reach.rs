@@ -45,6 +45,8 @@ struct From {
     name: String,
     network: Option<File>,
     user: Option<u32>,
+    /// Whether it is the host's own network, where the host's loopback is.
+    is_host: bool,
 }
 
 impl Plan<'_> {
@@ -54,6 +56,7 @@ impl Plan<'_> {
             name: "the host".to_owned(),
             network: None,
             user: None,
+            is_host: true,
         }];
         let kinds = [
             Ok(host),
@@ -114,6 +117,7 @@ impl Plan<'_> {
             name: format!("the agent's user {}", self.id_base),
             network: None,
             user: Some(self.id_base),
+            is_host: true,
         }])
     }
 
@@ -127,6 +131,7 @@ impl Plan<'_> {
                 name: "the camera zone".to_owned(),
                 network: Some(network),
                 user: None,
+                is_host: false,
             });
         }
         match self.of(&[Role::Ingest], "ingest") {
@@ -164,6 +169,7 @@ impl Plan<'_> {
                     name: format!("{called} {}", process.pid),
                     network: Some(network),
                     user: Some(process.user),
+                    is_host: place == Place::Host,
                 }),
                 // Ended meanwhile.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -197,7 +203,13 @@ fn try_from(from: &From, targets: &[(Target, SocketAddr)]) -> Known<Vec<Attempt>
         look_from(inside, has_gateway)
             .map_err(|error| Unknown::because(format!("{}: {error}", from.name)))?
     };
-    let outcomes = look_from(vantage, || attempt(targets, has_gateway))
+    // The loopback of another network is that network's own.
+    let targets: Vec<(Target, SocketAddr)> = targets
+        .iter()
+        .filter(|(_, address)| from.is_host || !address.ip().is_loopback())
+        .copied()
+        .collect();
+    let outcomes = look_from(vantage, || attempt(&targets, has_gateway))
         .map_err(|error| Unknown::because(format!("{} cannot be entered: {error}", from.name)))?;
     Ok(targets
         .iter()

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::read::{self, output};
 use super::sockets;
-use crate::facts::{Forwarding, Interface, Known, OwnRules, Rules, Space, Switch, Unknown};
+use crate::facts::{Chain, Forwarding, Interface, Known, OwnRules, Rules, Space, Switch, Unknown};
 
 /// For `ip` and `nft`.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -170,10 +170,15 @@ fn parse_rules(text: &str, own_table: &str) -> Known<Rules> {
         let hook = chain["hook"].as_str();
         if chain["table"] == own_table {
             let own = rules.own.get_or_insert_with(OwnRules::default);
+            let kind = if chain["policy"] == "drop" {
+                Chain::Closed
+            } else {
+                Chain::Open
+            };
             match hook {
-                Some("input") => own.input = true,
-                Some("forward") => own.forward = true,
-                Some("output") => own.output = true,
+                Some("input") => own.input = kind,
+                Some("forward") => own.forward = kind,
+                Some("output") => own.output = kind,
                 _ => {}
             }
         } else if hook == Some("forward") && chain["policy"] == "accept" {
@@ -212,7 +217,7 @@ mod tests {
             {"chain":{"family":"ip","table":"nat","name":"POST","hook":"postrouting","policy":"accept"}}]}"#;
         let seen = parse_rules(text, "ours").unwrap();
         let own = OwnRules {
-            forward: true,
+            forward: Chain::Closed,
             ..OwnRules::default()
         };
         assert_eq!(seen.own, Some(own));
