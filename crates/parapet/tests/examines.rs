@@ -238,6 +238,81 @@ sys.exit(subprocess.run(sys.argv[1:]).returncode)
     Ok(())
 }
 
+/// Makes a camera zone with a way to the host, which forwards, and in which something listens.
+const LEAKY_ZONE: &str = r#"
+    set -e
+    mount -t tmpfs none /run
+    mkdir -p /run/parapet/40000000
+    touch /run/parapet/40000000/cameras
+    unshare --net=/run/parapet/40000000/cameras true
+    inside() { nsenter --net=/run/parapet/40000000/cameras "$@"; }
+    ip link set lo up
+    ip link add host type veth peer name cam netns /run/parapet/40000000/cameras
+    ip address add 10.99.8.1/24 dev host
+    ip link set host up
+    inside ip link set lo up
+    inside ip address add 10.99.8.2/24 dev cam
+    inside ip link set cam up
+    inside sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
+    inside python3 -c '
+import socket, sys
+waiting = socket.create_server(("10.99.8.2", 4712))
+print("ready", flush=True)
+sys.stdin.read()
+' < "$HOLD" > "$HOLD.out" &
+    exec 9> "$HOLD"
+    while ! grep -q ready "$HOLD.out" 2> /dev/null; do sleep 0.1; done
+    python3 -c '
+import socket, subprocess, sys
+waiting = socket.create_server(("10.99.8.1", 4711))
+sys.exit(subprocess.run(sys.argv[1:]).returncode)
+' "$@"
+"#;
+
+#[test]
+fn a_camera_zone_is_entered_and_what_leaks_out_of_it_is_found() -> Result<()> {
+    if !is_root() {
+        eprintln!("skipped: only root makes a camera zone");
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let config = dir.path().join("agent.toml");
+    std::fs::write(&config, "[process]\nid_base = 0x4000_0000\n")?;
+    let hold = dir.path().join("hold");
+    ensure!(
+        Command::new("mkfifo").arg(&hold).status()?.success(),
+        "mkfifo"
+    );
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--mount", "sh", "-c", LEAKY_ZONE, "sh", PARAPET])
+        .args(["doctor", "--json", "--config"])
+        .arg(&config)
+        .env("HOLD", &hold);
+    let report = object(&run(&mut command)?)?;
+    let expect = |id: &str, level: &str, word: &str| -> Result<()> {
+        let finding = finding(&report, id)?;
+        ensure!(finding["level"] == level, "{finding}");
+        ensure!(finding.to_string().contains(word), "{word}: {finding}");
+        Ok(())
+    };
+    expect("agent.configuration", "ok", "can be read")?;
+    expect(
+        "zones.forwarding",
+        "failure",
+        "the camera zone forwards IPv4",
+    )?;
+    expect("zones.listeners", "failure", "tcp 10.99.8.2:4712")?;
+    let reached = "the camera zone to appliance 10.99.8.1:4711: connected";
+    expect("reach.cameras", "failure", reached)?;
+    expect(
+        "reach.cameras",
+        "failure",
+        "10.99.8.1:9: answered with a refusal",
+    )?;
+    Ok(())
+}
+
 /// A state directory as an agent leaves it, with cameras at these addresses.
 fn state(urls: &[String]) -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
