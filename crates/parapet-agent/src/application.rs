@@ -265,6 +265,23 @@ impl Job {
         }
         Ok(outcome)
     }
+
+    /// Serves the calls of this life. Without a gateway the application runs and reaches nobody.
+    fn gateway(&self, process: &mut Process) -> Option<Task> {
+        let line = &self.node.line;
+        let served = match process.take_gateway() {
+            Ok(None) => return None,
+            Ok(Some(sockets)) => self.spec.gateway.serve(sockets).map_err(|e| e.to_string()),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = &served {
+            tracing::error!(
+                instance = %line.instance(), node = %line.node(), reason,
+                "the application has no gateway and reaches nobody"
+            );
+        }
+        served.ok()
+    }
 }
 
 /// How one life of a process ended.
@@ -284,23 +301,6 @@ async fn too_much(held: &mut watch::Receiver<Option<String>>) -> String {
         Some(reason) => reason,
         // Without a watch there is nothing to wait for.
         None => std::future::pending().await,
-    }
-
-    /// Serves the calls of this life. Without a gateway the application runs and reaches nobody.
-    fn gateway(&self, process: &mut Process) -> Option<Task> {
-        let line = &self.node.line;
-        let served = match process.take_gateway() {
-            Ok(None) => return None,
-            Ok(Some(sockets)) => self.spec.gateway.serve(sockets).map_err(|e| e.to_string()),
-            Err(reason) => Err(reason),
-        };
-        if let Err(reason) = &served {
-            tracing::error!(
-                instance = %line.instance(), node = %line.node(), reason,
-                "the application has no gateway and reaches nobody"
-            );
-        }
-        served.ok()
     }
 }
 
