@@ -28,7 +28,7 @@ TURN_S = 8.0
 SETTLE_S = 2.0
 START_LIMIT_S = 60.0
 END_LIMIT_S = 30.0
-DISK_BYTES = 1536 << 20
+DISK_BYTES = 1024 << 20
 GOOD, BAD = "applicationInstance-good", "applicationInstance-bad"
 KINDS = ["memory", "forks", "busy", "disk"]
 LIMITS = {"memory_bytes": 512 << 20, "processes": 128}
@@ -77,7 +77,7 @@ def measure(results, turn_s):
             wait_for(process, data, lambda: counted(data) > FPS, "the first pictures")
             generation = 1
             for kind in KINDS:
-                quiet = rate(data, turn_s)
+                quiet, _ = rate(data, turn_s)
                 generation += 1
                 desire(origin, generation, kind)
                 wait_for(
@@ -87,8 +87,11 @@ def measure(results, turn_s):
                     f"generation {generation}",
                 )
                 time.sleep(SETTLE_S)
-                beside = rate(data, turn_s)
-                told = reason(data)
+                beside, told = rate(data, turn_s)
+                if kind == "disk" and "storage" not in told:
+                    # Not full yet.
+                    wait_for(process, data, lambda: is_held(data), "the end of the disk")
+                    told.append("storage")
                 age = time.time() - (data / "status.json").stat().st_mtime
                 if process.poll() is not None or age > LATE_S:
                     raise SystemExit(f"neighbours: the agent has not survived {kind} ({age:.1f} s)")
@@ -243,10 +246,13 @@ def counted(data):
 
 
 def rate(data, seconds):
-    """Its frames per second."""
+    """Its frames per second, and the codes with which the other one was reported meanwhile."""
+    said = set()
     first, begun = counted(data), time.monotonic()
-    time.sleep(seconds)
-    return (counted(data) - first) / (time.monotonic() - begun)
+    while time.monotonic() < begun + seconds:
+        said.add(reason(data))
+        time.sleep(0.1)
+    return (counted(data) - first) / (time.monotonic() - begun), sorted(said - {None})
 
 
 def status(data):
@@ -270,6 +276,11 @@ def reason(data):
                 if node.get("reason"):
                     return node["reason"]["code"]
     return None
+
+
+def is_held(data):
+    """Whether the bad application is kept from filling the disk."""
+    return reason(data) == "storage"
 
 
 def free_share(data):

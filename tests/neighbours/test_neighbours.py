@@ -1,4 +1,4 @@
-"""A bad neighbour beside a good application, on a real appliance: `bench/neighbours.py`, shortly."""
+"""A bad neighbour beside a good application: `bench/neighbours.py` with less time."""
 
 import json
 import os
@@ -43,6 +43,6 @@ def test_a_bad_neighbour_takes_no_frames(turns, kind):
 
 def test_the_operator_is_told_what_a_neighbour_ran_into(turns):
     """By codes of their own; and the disk really was full."""
-    assert turns["memory"]["said"] == "memory", turns["memory"]
-    assert turns["disk"]["said"] == "storage", turns["disk"]
+    assert "memory" in turns["memory"]["said"], turns["memory"]
+    assert "storage" in turns["disk"]["said"], turns["disk"]
     assert turns["disk"]["full"], turns["disk"]
