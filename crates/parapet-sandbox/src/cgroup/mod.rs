@@ -145,6 +145,8 @@ pub struct Groups {
 /// Our part of a hierarchy: the launcher's directory, locked, in the common one.
 #[derive(Debug)]
 struct Hierarchy {
+    base: OwnedFd,
+    common_name: String,
     common: OwnedFd,
     name: String,
     own: OwnedFd,
@@ -393,6 +395,8 @@ impl Hierarchy {
         }
         flock(&common, FlockOperation::Unlock)?;
         Ok(Self {
+            base: base.try_clone_to_owned()?,
+            common_name: common_name.to_owned(),
             common,
             name,
             own,
@@ -428,6 +432,11 @@ impl Hierarchy {
         flock(&self.common, FlockOperation::LockExclusive)?;
         end_below(self.own.as_fd(), self.version)?;
         unlinkat(&self.common, &self.name, AtFlags::REMOVEDIR)?;
+        // The last one takes the common directory along; one that is about to use it makes it anew.
+        match unlinkat(&self.base, &self.common_name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::BUSY | Errno::NOTEMPTY | Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
         flock(&self.common, FlockOperation::Unlock)?;
         Ok(())
     }
@@ -682,5 +691,48 @@ impl Drop for Group {
             // A process that cannot be ended keeps its group, which the next launcher removes.
             let _ = remove_group(hierarchy.own.as_fd(), &self.name, hierarchy.version);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_lacks_is_said_with_the_way_out() {
+        let absent = absent_sentence(&[Controller::Memory, Controller::Io]);
+        assert!(
+            absent.starts_with("limits of memory, disk traffic")
+                && absent.contains("memory, io")
+                && absent.contains("boot with"),
+            "{absent}"
+        );
+        let lost = refused(&[Controller::Cpu], "Permission denied");
+        assert!(
+            lost.starts_with("limits of processor time (Permission denied)")
+                && lost.contains("Delegate=yes"),
+            "{lost}"
+        );
+    }
+
+    #[test]
+    fn without_groups_nothing_is_limited_and_everything_starts() {
+        let groups = Groups::none();
+        assert!(
+            Controller::ALL
+                .iter()
+                .all(|controller| !groups.limits(*controller))
+        );
+        let limits = Limits {
+            memory_bytes: Some(1),
+            cpu_millis: Some(1),
+            processes: Some(1),
+            io_bytes_per_second: Some(1),
+            weight: Weight::Worker,
+            ends_whole: true,
+        };
+        let group = groups.make("any", &limits).unwrap();
+        assert!(group.place().unwrap().processes.is_empty());
+        assert!(!group.ran_out_of_memory() && group.alarm().is_none());
     }
 }
