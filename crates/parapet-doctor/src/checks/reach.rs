@@ -59,10 +59,14 @@ pub(super) fn from_workers(facts: &Facts) -> Known<Verdict> {
 
 pub(super) fn from_applications(facts: &Facts) -> Known<Verdict> {
     let attempts = facts.reach.applications.clone()?;
-    let has_gateway = attempts.iter().any(|a| a.outcome == Outcome::Gateway);
+    let behind_gateways: BTreeSet<&str> = attempts
+        .iter()
+        .filter(|attempt| attempt.outcome == Outcome::Gateway)
+        .map(|attempt| attempt.from.as_str())
+        .collect();
     // Its policy may name the control plane; a gateway then lets it through on purpose.
     Ok(judge(&attempts, |attempt| {
-        has_gateway && attempt.target == Target::ControlPlane
+        attempt.target == Target::ControlPlane && behind_gateways.contains(attempt.from.as_str())
     }))
 }
 

@@ -429,6 +429,25 @@ const CASES: &[(&str, Level, Change)] = &[
     ("reach.applications", Level::Failure, |f| {
         f.reach.applications = Ok(vec![attempt("a", Target::Camera, CAMERA, Outcome::Refused)]);
     }),
+    // One application's gateway is none of another's.
+    ("reach.applications", Level::Failure, |f| {
+        let plane = "192.0.2.1:8444";
+        f.reach.applications.as_mut().unwrap().push(attempt(
+            "application 99",
+            Target::ControlPlane,
+            plane,
+            Outcome::Connected,
+        ));
+    }),
+    ("reach.applications", Level::Ok, |f| {
+        let plane = "192.0.2.1:8444";
+        f.reach.applications.as_mut().unwrap().push(attempt(
+            "application 15",
+            Target::ControlPlane,
+            plane,
+            Outcome::Connected,
+        ));
+    }),
     ("reach.applications", Level::Unknown, |f| {
         f.reach.applications = nobody();
     }),

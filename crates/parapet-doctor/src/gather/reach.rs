@@ -19,8 +19,8 @@ use crate::facts::{Attempt, Known, Outcome, Place, Process, Reach, Role, Target,
 
 /// How long an answer is waited for.
 const LIMIT: Duration = Duration::from_millis(1_200);
-/// A gateway ends what it does not allow at once.
-const GATEWAY_LIMIT: Duration = Duration::from_millis(500);
+/// A gateway ends what it does not allow at once; a busy agent may need a moment.
+const GATEWAY_LIMIT: Duration = Duration::from_secs(2);
 /// Most addresses tried from one place.
 pub(crate) const MOST_TARGETS: usize = 128;
 /// Most processes of one kind whose place is tried.
