@@ -28,6 +28,7 @@ use crate::gateway::Outside;
 use crate::inbound::Inbound;
 use crate::launcher::Launcher;
 use crate::limits::Defaults;
+use crate::logs::Task;
 use crate::secrets::Secrets;
 use crate::storage::Storage;
 use crate::store::Store;
@@ -78,6 +79,8 @@ pub(crate) async fn run(
     applied: watch::Sender<Generation>,
 ) {
     let wake = Arc::new(Notify::new());
+    let outside = Arc::clone(&context.outside);
+    let _names: Task = tokio::spawn(async move { outside.off_limits.keep().await }).into();
     let mut engine = Engine {
         assets: Assets::new(Arc::clone(&context.store), Arc::clone(&wake)),
         instances: instance::found_on_disk(&context.root),

@@ -3,13 +3,18 @@
 //!
 //! Knows what is never a host out there ([`never`]), the appliance's own addresses, asked of the
 //! kernel each time, and the cameras: the networks of the configuration and the hosts of the
-//! cameras' URLs, which the engine writes at each document.
+//! cameras' URLs, which the engine writes at each document. Names among those are looked up by a
+//! task of their own ([`OffLimits::keep`]), so that no call waits for that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use parapet_device::confinement::{Network, host_name};
+use tokio::net::lookup_host;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use url::{Host, Url};
 
 use crate::launcher::lock;
@@ -24,17 +29,23 @@ const METADATA_V4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(192, 0, 0, 192),
 ];
 
+/// Between two looks at where a camera's name leads, and for one look.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+const LOOKUP_LIMIT: Duration = Duration::from_secs(6);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct OffLimits {
     networks: Vec<Network>,
     cameras: Mutex<Cameras>,
+    renamed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Cameras {
     addresses: BTreeSet<IpAddr>,
-    names: BTreeSet<String>,
+    /// With the addresses that the last successful look found.
+    names: BTreeMap<String, BTreeSet<IpAddr>>,
 }
 
 impl OffLimits {
@@ -42,7 +53,7 @@ impl OffLimits {
     pub(crate) fn new(networks: Vec<Network>) -> Self {
         Self {
             networks,
-            cameras: Mutex::default(),
+            ..Self::default()
         }
     }
 
@@ -58,23 +69,49 @@ impl OffLimits {
                     cameras.addresses.insert(address.to_canonical());
                 }
                 // In a scheme that it does not know, the parser takes an address for a name.
-                Some(Host::Domain(name)) => match name.parse::<IpAddr>() {
-                    Ok(address) => {
+                Some(Host::Domain(name)) => {
+                    if let Ok(address) = name.parse::<IpAddr>() {
                         cameras.addresses.insert(address.to_canonical());
+                    } else if let Some(name) = host_name(name) {
+                        cameras.names.insert(name, BTreeSet::new());
                     }
-                    Err(_) => cameras.names.extend(host_name(name)),
-                },
+                }
                 None => {}
             }
         }
-        *lock(&self.cameras) = cameras;
+        let mut held = lock(&self.cameras);
+        for (name, addresses) in &mut cameras.names {
+            match held.names.remove(name) {
+                Some(known) => *addresses = known,
+                None => self.renamed.notify_one(),
+            }
+        }
+        *held = cameras;
+    }
+
+    /// Looks up the names of cameras, at once when there is a new one and again and again. What a
+    /// name led to stays off limits until it is found to lead elsewhere.
+    pub(crate) async fn keep(&self) {
+        loop {
+            let names: Vec<String> = lock(&self.cameras).names.keys().cloned().collect();
+            for name in names {
+                // A name without an address has no camera that could be reached.
+                if let Ok(Ok(found)) = timeout(LOOKUP_LIMIT, lookup_host((&*name, 0))).await {
+                    let found = found.map(|found| found.ip().to_canonical()).collect();
+                    if let Some(addresses) = lock(&self.cameras).names.get_mut(&name) {
+                        *addresses = found;
+                    }
+                }
+            }
+            let _ = timeout(LOOK_AGAIN, self.renamed.notified()).await;
+        }
     }
 
     /// Why the name is refused, if it is.
     pub(super) fn refuses_name(&self, name: &str) -> Option<&'static str> {
         lock(&self.cameras)
             .names
-            .contains(name)
+            .contains_key(name)
             .then_some("it is a camera")
     }
 
@@ -93,7 +130,7 @@ impl OffLimits {
             {
                 return Some("it is in the cameras' network");
             }
-            if lock(&self.cameras).addresses.contains(&address) {
+            if lock(&self.cameras).holds(address) {
                 return Some("it is a camera");
             }
             if is_own(address) {
@@ -101,6 +138,13 @@ impl OffLimits {
             }
         }
         None
+    }
+}
+
+impl Cameras {
+    fn holds(&self, address: IpAddr) -> bool {
+        let mut named = self.names.values();
+        self.addresses.contains(&address) || named.any(|found| found.contains(&address))
     }
 }
 
@@ -261,6 +305,28 @@ mod tests {
             assert_eq!(limits.refuses(address.parse().unwrap()), None, "{address}");
         }
         assert_eq!(limits.refuses_name("api.example.com"), None);
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_has_a_name_is_off_limits_by_its_address_too() {
+        // The one name that leads somewhere on every host; what loopback is refused as is beside
+        // the point here.
+        let limits = limits();
+        limits.set_cameras(["rtsp://localhost/"].into_iter());
+        let known = async {
+            while !lock(&limits.cameras).holds("127.0.0.1".parse().unwrap()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = limits.keep() => unreachable!(),
+            known = timeout(Duration::from_secs(30), known) => known.unwrap(),
+        }
+        // The next document, with the same camera: nothing is forgotten.
+        limits.set_cameras(["rtsp://localhost/", "rtsp://192.0.2.44/"].into_iter());
+        assert!(lock(&limits.cameras).holds("127.0.0.1".parse().unwrap()));
+        limits.set_cameras(["rtsp://192.0.2.44/"].into_iter());
+        assert!(!lock(&limits.cameras).holds("127.0.0.1".parse().unwrap()));
     }
 
     #[test]

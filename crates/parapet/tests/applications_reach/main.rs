@@ -45,7 +45,7 @@ fn egress(hosts: &[&str], learn: bool) -> Value {
 }
 
 /// Whom the caller may call: most of these names are traps.
-const CALLER: [&str; 14] = [
+const CALLER: [&str; 16] = [
     "allowed.test:443",
     "*.wild.test:443",
     "*.allowed.test:443",
@@ -57,6 +57,8 @@ const CALLER: [&str; 14] = [
     "10.99.1.1:9999",
     "camera.test:554",
     "10.99.1.77:554",
+    "named-camera.test:554",
+    "10.99.1.78:554",
     "127.0.0.1:9999",
     "flip.test:443",
     "127.0.0.53:53",
@@ -90,6 +92,8 @@ fn an_application_calls_whom_it_may_and_nobody_else() -> Result<()> {
             ("own_literal", "ECONNRESET"),
             ("camera_name", "ECONNRESET"),
             ("camera_literal", "ECONNRESET"),
+            ("camera_by_name", "ECONNRESET"),
+            ("camera_of_a_name", "ECONNRESET"),
             ("host_loopback", "ECONNREFUSED"),
             ("other_instance", "ECONNREFUSED"),
             ("flip_first", "ok"),
@@ -127,6 +131,8 @@ fn an_application_calls_whom_it_may_and_nobody_else() -> Result<()> {
                     "self.test",
                     "flip.test",
                     "camera.test",
+                    // The agent's own look, for the camera.
+                    "named-camera.test",
                 ]
                 .contains(&name),
                 _ => false,

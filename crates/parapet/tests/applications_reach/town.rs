@@ -1,6 +1,6 @@
 //! A world, an appliance and a side for cameras, each in a network namespace of its own.
 //!
-//! `world` has 10.99.1.2, .3 (resolver), .9, .77 and the metadata address; the appliance is
+//! `world` has 10.99.1.2, .3 (resolver), .9, cameras at .77 and .78, and the metadata address; the appliance is
 //! 10.99.1.1 at `up0` and 10.77.1.1 at `cam0`; `cameras` has 10.77.1.2. Dropping a town ends its
 //! processes and removes the namespaces.
 
@@ -122,7 +122,7 @@ impl Town {
         )?;
         fs::write(
             path.join("agent.toml"),
-            "[network]\nuplink = ['up0']\n[limits]\nring_mb = 100\n",
+            "[network]\nuplink = ['up0']\n[limits]\nring_mb = 400\n",
         )?;
         fs::create_dir(path.join("data"))?;
         if self.how == As::User {
@@ -153,6 +153,7 @@ impl Town {
             (&world, "10.99.1.3/24", "w0"),
             (&world, "10.99.1.9/24", "w0"),
             (&world, "10.99.1.77/24", "w0"),
+            (&world, "10.99.1.78/24", "w0"),
             (&world, "169.254.169.254/32", "w0"),
             (&world, "fd99:1::2/64", "w0"),
             (&cameras, "10.77.1.2/24", "c0"),
@@ -253,13 +254,16 @@ impl Town {
         let instances: Vec<Value> = wanted
             .iter()
             .map(|(name, program, confinement)| {
-                let camera = json!({
-                    "node": "gate", "stream": "gate", "url": "rtsp://10.99.1.77:554/x",
-                    "secret": null, "paused": true,
-                });
+                let camera = |node: &str, host: &str| {
+                    json!({
+                        "node": node, "stream": node, "url": format!("rtsp://{host}:554/x"),
+                        "secret": null, "paused": true,
+                    })
+                };
                 json!({
                     "id": format!("applicationInstance-{name}"), "name": name, "models": [],
-                    "displays": [], "cameras": [camera],
+                    "displays": [],
+                    "cameras": [camera("gate", "10.99.1.77"), camera("yard", "named-camera.test")],
                     "applications": [{
                         "node": "code", "asset": self.image, "environment": [], "inputs": [],
                         "outputs": [], "confinement": confinement,

@@ -16,6 +16,7 @@ NAMES = {
     "meta.test": "169.254.169.254",
     "self.test": "10.99.1.1",
     "camera.test": "10.99.1.77",
+    "named-camera.test": "10.99.1.78",
 }
 FLIPS = [0]
 
