@@ -2,16 +2,22 @@
 
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::process::ExitCode;
 
-use parapet_sandbox::failure;
+use parapet_sandbox::launch::Worker;
+use parapet_sandbox::{confine, failure, inherited};
 
 fn main() -> ExitCode {
-    match parapet_sandbox::inherited::channel() {
-        Ok(channel) => match parapet_codec::worker::run(&channel) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failure::exit("parapet-codec", &error),
-        },
-        Err(error) => failure::exit("parapet-codec", &error),
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::exit("parapet-codec", error.as_ref()),
     }
+}
+
+fn serve() -> Result<(), Box<dyn Error>> {
+    let channel = inherited::channel()?;
+    // Before the first byte of a camera.
+    confine::worker(Worker::Codec)?;
+    Ok(parapet_codec::worker::run(&channel)?)
 }

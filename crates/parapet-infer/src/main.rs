@@ -1,6 +1,7 @@
 //! The model worker: one model, loaded once, answering calls on any number of sockets.
 //!
-//! Owns the ONNX Runtime session and nothing else: no network, no file after start. The model
+//! Owns the ONNX Runtime session and nothing else: no network, and no file once the run time's
+//! library is loaded, which it confines itself after and before it reads a model. The model
 //! comes as an open file, tensors come and go in memfds. It never maps another process's memory
 //! (a file that shrinks would end it), it reads and writes with offsets; what a caller says wrong
 //! is answered on its socket and harms nobody else.
@@ -12,6 +13,7 @@ mod calls;
 mod element;
 mod model;
 
+use std::error::Error;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -20,7 +22,8 @@ use std::sync::Arc;
 
 use parapet_media::protocol::{Hello, InferEvent, InferRequest};
 use parapet_sandbox::channel::{Channel, ChannelError, Packet};
-use parapet_sandbox::{failure, inherited};
+use parapet_sandbox::launch::Worker;
+use parapet_sandbox::{confine, failure, inherited};
 
 use model::{LoadError, Model};
 
@@ -34,16 +37,21 @@ fn main() -> ExitCode {
         println!("parapet-infer {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
-    match inherited::channel() {
-        Ok(channel) => match serve(&channel) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failure::exit("parapet-infer", &error),
-        },
-        Err(error) => failure::exit("parapet-infer", &error),
+    match confined() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::exit("parapet-infer", error.as_ref()),
     }
 }
 
-fn serve(channel: &Channel) -> Result<(), ChannelError> {
+fn confined() -> Result<(), Box<dyn Error>> {
+    let channel = inherited::channel()?;
+    // The library is the last file that is opened; a model comes after it.
+    let library = model::run_time().map(drop);
+    confine::worker(Worker::Infer)?;
+    Ok(serve(&channel, &library)?)
+}
+
+fn serve(channel: &Channel, library: &Result<(), LoadError>) -> Result<(), ChannelError> {
     channel.send(
         &Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -57,7 +65,11 @@ fn serve(channel: &Channel) -> Result<(), ChannelError> {
         let fd = fds.into_iter().next();
         match (header, fd, &model) {
             (InferRequest::Load { inputs, threads }, Some(file), None) => {
-                match read(file).and_then(|bytes| Model::load(&bytes, &inputs, threads)) {
+                let loaded = match library {
+                    Ok(()) => read(file).and_then(|bytes| Model::load(&bytes, &inputs, threads)),
+                    Err(error) => Err(error.clone()),
+                };
+                match loaded {
                     Ok(loaded) => {
                         let (inputs, outputs) = loaded.shapes();
                         channel.send(&InferEvent::Loaded { inputs, outputs }, &[], &[])?;

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::element;
 
 /// Why a model can never answer.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub(crate) enum LoadError {
     /// The file is not a model that the run time takes.
     #[error("{0}")]
@@ -199,7 +199,7 @@ impl Port {
 }
 
 /// Loads ONNX Runtime's library here, because `ort` by itself panics where there is none.
-fn run_time() -> Result<EnvironmentBuilder, LoadError> {
+pub(crate) fn run_time() -> Result<EnvironmentBuilder, LoadError> {
     let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_else(|| "libonnxruntime.so".into());
     ort::init_from(&library).map_err(|error| {
         LoadError::Model(format!(

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use parapet_sandbox::cgroup::{Disk, Group, Groups, Place};
+use parapet_sandbox::confine::{self, Kind};
 use parapet_sandbox::failure;
 use parapet_sandbox::gateway;
 use parapet_sandbox::launch::Worker;
@@ -53,7 +54,7 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
     std::fs::create_dir_all(&options.state)
         .with_context(|| format!("make {}", options.state.display()))?;
     let root = rustix::process::geteuid().is_root() && has_users(options.id_base);
-    let mut missing = Vec::new();
+    let mut missing = confine::missing();
     let mut isolation = if root {
         Isolation::Users
     } else {
@@ -126,7 +127,7 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
 fn bare(cause: &str) -> String {
     format!(
         "sandboxes ({cause}): workers run with no new privileges and, but for ingest, without \
-         network, but see the files of their user; applications do not start. Allow user \
+         network, but can tell which files their user has; applications do not start. Allow user \
          namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
          kernel.apparmor_restrict_unprivileged_userns) or start as root"
     )
@@ -186,26 +187,40 @@ fn try_groups(groups: &Groups) -> Result<(), Box<dyn std::error::Error>> {
 /// Goes through a whole set-up up to the program, for a worker's and an application's kind.
 fn try_out(users: &mut Directory) -> Result<(), SpawnError> {
     let nobody = std::collections::BTreeSet::new();
+    let worker = Kind::Worker;
     let kinds = [
-        (users.worker(&nobody).ok(), Network::Host),
-        (users.worker(&nobody).ok(), Network::None),
-        (users.application(None, &nobody).ok(), Network::Loopback),
+        (
+            users.worker(&nobody).ok(),
+            Network::Host,
+            worker(Worker::Ingest),
+        ),
+        (
+            users.worker(&nobody).ok(),
+            Network::None,
+            worker(Worker::Codec),
+        ),
+        (
+            users.application(None, &nobody).ok(),
+            Network::Loopback,
+            Kind::Application,
+        ),
     ];
-    for (users, network) in kinds {
+    for (users, network, kind) in kinds {
         let users = users.unwrap_or(Users {
             inside: 0,
             outside: 0,
             count: 1,
             run_as: 0,
         });
-        let running = spawn(trial(users, network))?;
+        let running = spawn(trial(kind, users, network))?;
         running.destroy();
     }
     Ok(())
 }
 
-fn trial(users: Users, network: Network) -> Sandbox {
+fn trial(kind: Kind, users: Users, network: Network) -> Sandbox {
     Sandbox {
+        kind,
         users,
         network,
         root: Root::new(),

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use options::Options;
 use parapet_sandbox::channel::Channel;
-use parapet_sandbox::inherited;
+use parapet_sandbox::{confine, inherited};
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
@@ -46,6 +46,8 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> anyhow::Result<()> {
     let channel = inherited::channel()?;
+    // Before the first request, and before the first child, which inherits it.
+    confine::launcher()?;
     let host = host::prepare(options).context("prepare the host")?;
     serve(&channel, host)
 }

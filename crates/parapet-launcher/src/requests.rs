@@ -14,6 +14,7 @@ use anyhow::Context;
 use parapet_sandbox::bare::{self, Bare};
 use parapet_sandbox::cgroup::{CgroupError, Group};
 use parapet_sandbox::channel::{Channel, ChannelError, Packet};
+use parapet_sandbox::confine;
 use parapet_sandbox::failure;
 use parapet_sandbox::gateway::{Namespace, Sockets, furnish};
 use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Resources, Separation, Signal, Worker};
@@ -340,7 +341,7 @@ impl<'a> Requests<'a> {
             bare::spawn(Bare {
                 executable: self.host.libexec.join(roots::executable(worker)),
                 environment: bare_environment(&self.host, worker),
-                network,
+                worker,
                 descriptors,
                 limits,
                 place,
@@ -349,6 +350,7 @@ impl<'a> Requests<'a> {
             let root = roots::worker_root(&self.host, worker)?;
             let program = Program::First(command);
             spawn(Sandbox {
+                kind: confine::Kind::Worker(worker),
                 users,
                 network,
                 root,
@@ -402,6 +404,7 @@ impl<'a> Requests<'a> {
         })?;
         let group = self.host.groups.make(&format!("a{id}"), &limits)?;
         let sandbox = Sandbox {
+            kind: confine::Kind::Application,
             users,
             network: Network::Loopback,
             root,

@@ -1,8 +1,9 @@
 //! Starts a worker on a host that allows no namespaces: what is left of a sandbox there.
 //!
-//! No new privileges, no descriptors but its own, limits, an end with the launcher, and, unless it
-//! is the one that talks to cameras, a filter that makes no socket but local ones. It sees the
-//! files of its user. [`crate::spawn`] is what every host with namespaces uses.
+//! No new privileges, no descriptors but its own, limits, an end with the launcher, and the
+//! confinement of [`crate::confine`]: its kind's system calls, no file written. It sees the files
+//! of its user until it confines itself further. [`crate::spawn`] is what every host with
+//! namespaces uses.
 
 use std::ffi::CString;
 use std::io;
@@ -11,7 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::cgroup::Place;
-use crate::spawn::{Command, Limits, Network, Running, SpawnError, spawn_bare};
+use crate::confine::Kind;
+use crate::launch::Worker;
+use crate::spawn::{Command, Limits, Running, SpawnError, spawn_bare};
 
 /// A worker without a sandbox.
 #[derive(Debug)]
@@ -20,8 +23,8 @@ pub struct Bare {
     pub executable: PathBuf,
     /// Its variables; nothing else is inherited.
     pub environment: Vec<(String, String)>,
-    /// [`Network::Host`] for any network, else none.
-    pub network: Network,
+    /// Which one it is.
+    pub worker: Worker,
     /// As in [`crate::spawn::Sandbox`].
     pub descriptors: Vec<OwnedFd>,
     /// As in [`crate::spawn::Sandbox`].
@@ -47,7 +50,7 @@ pub fn spawn(bare: Bare) -> Result<Running, SpawnError> {
         environment,
     };
     spawn_bare(
-        bare.network,
+        Kind::Worker(bare.worker),
         &command,
         bare.descriptors,
         bare.limits,

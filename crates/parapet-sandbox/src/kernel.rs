@@ -316,67 +316,18 @@ pub(crate) fn unshare_user_and_mounts() -> io::Result<()> {
     }))
 }
 
-/// From here on this process and its children make local sockets only. Needs "no new privileges".
-pub(crate) fn forbid_network() -> io::Result<()> {
-    #[cfg(target_arch = "x86_64")]
-    const ARCHITECTURE: u32 = 0xc000_003e;
-    #[cfg(target_arch = "aarch64")]
-    const ARCHITECTURE: u32 = 0xc000_00b7;
-    // The second way into x86-64's calls, with numbers of its own.
-    const X32: u32 = 0x4000_0000;
-    // Offsets in `struct seccomp_data`.
-    const NUMBER: u32 = 0;
-    const ARCH: u32 = 4;
-    const FIRST_ARGUMENT: u32 = 16;
-    let refused = libc::SECCOMP_RET_ERRNO | libc::EACCES as u32;
-    let load = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
-    let end = |action| statement(libc::BPF_RET | libc::BPF_K, action);
-    let equal = |value, yes, no| libc::sock_filter {
-        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-        jt: yes,
-        jf: no,
-        k: value,
-    };
-    let mut filter = [
-        load(ARCH),
-        equal(ARCHITECTURE, 0, 7),
-        load(NUMBER),
-        libc::sock_filter {
-            code: (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16,
-            jt: 5,
-            jf: 0,
-            k: X32,
-        },
-        // A ring of requests could ask for a socket without the call.
-        equal(libc::SYS_io_uring_setup as u32, 4, 0),
-        equal(libc::SYS_socket as u32, 0, 2),
-        load(FIRST_ARGUMENT),
-        equal(libc::AF_UNIX as u32, 0, 1),
-        end(libc::SECCOMP_RET_ALLOW),
-        end(refused),
-    ];
-    let program = libc::sock_fprog {
-        len: filter.len() as libc::c_ushort,
-        filter: filter.as_mut_ptr(),
-    };
-    // SAFETY: `program` names the array above with its length; both live through the call, which
-    // copies them.
-    check(i64::from(unsafe {
+/// Whether this kernel filters system calls.
+pub(crate) fn has_filters() -> bool {
+    // SAFETY: no filter is set from a null pointer; the kernel answers EFAULT where it would have
+    // read one, and EINVAL where it has no filters.
+    let result = unsafe {
         libc::prctl(
             libc::PR_SET_SECCOMP,
             libc::SECCOMP_MODE_FILTER,
-            &raw const program,
+            std::ptr::null::<libc::sock_fprog>(),
         )
-    }))
-}
-
-fn statement(code: u32, value: u32) -> libc::sock_filter {
-    libc::sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: 0,
-        k: value,
-    }
+    };
+    result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }
 
 /// What the kernel knows of its clock.
@@ -429,4 +380,198 @@ fn check(result: i64) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// What came of a system call that a test tried under filters.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tried {
+    /// The filters let it through.
+    Allowed,
+    /// It was refused with this number.
+    Refused(i32),
+    /// It ended the process with this signal.
+    Ended(i32),
+}
+
+/// Tries calls under `filters` without ever making one: a filter beneath them turns what they
+/// let through into "no tracer", and every refusal of theirs outranks it.
+#[cfg(test)]
+pub(crate) fn try_calls(
+    filters: &[seccompiler::BpfProgram],
+    calls: &[(i64, [u64; 6])],
+) -> Vec<Tried> {
+    // An argument that `seccomp` and `exit_group` do not have tells our own calls from those that
+    // are tried.
+    const OURS: u64 = 0x5041_5241;
+    const NOT_YET: i32 = -1;
+    let ours = |call| {
+        let own = seccompiler::SeccompCondition::new(
+            5,
+            seccompiler::SeccompCmpArgLen::Dword,
+            seccompiler::SeccompCmpOp::Eq,
+            OURS,
+        );
+        (
+            call,
+            vec![seccompiler::SeccompRule::new(vec![own.unwrap()]).unwrap()],
+        )
+    };
+    let beneath: seccompiler::BpfProgram = seccompiler::SeccompFilter::new(
+        [ours(libc::SYS_seccomp), ours(libc::SYS_exit_group)].into(),
+        seccompiler::SeccompAction::Trace(0),
+        seccompiler::SeccompAction::Allow,
+        std::env::consts::ARCH.try_into().unwrap(),
+    )
+    .unwrap()
+    .try_into()
+    .unwrap();
+    let bytes = size_of::<i32>() * calls.len().max(1);
+    // SAFETY: a fresh mapping of this many bytes, zeroed and aligned to a page, which parent and
+    // child share and nobody else knows; it is taken down below.
+    let results = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(results, libc::MAP_FAILED);
+    let results = results.cast::<i32>();
+    let mut tried = Vec::new();
+    while tried.len() < calls.len() {
+        let first = tried.len();
+        // SAFETY: the mapping has room for one number a call, and no child runs.
+        unsafe {
+            for index in first..calls.len() {
+                results.add(index).write_volatile(NOT_YET);
+            }
+        }
+        // SAFETY: the child makes system calls only, on memory that is there already, and leaves
+        // by one; other threads of the test keep no lock that it would take.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            // SAFETY: as above. The filters are arrays of the length given; every call but our
+            // own is refused by one of them, so the numbers in its arguments are never used.
+            unsafe {
+                libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+                for filter in std::iter::once(&beneath).chain(filters) {
+                    let program = libc::sock_fprog {
+                        len: filter.len() as libc::c_ushort,
+                        filter: filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+                    };
+                    let set = libc::syscall(
+                        libc::SYS_seccomp,
+                        libc::SECCOMP_SET_MODE_FILTER,
+                        0,
+                        &raw const program,
+                        0,
+                        0,
+                        OURS,
+                    );
+                    if set != 0 {
+                        libc::syscall(libc::SYS_exit_group, 3, 0, 0, 0, 0, OURS);
+                    }
+                }
+                for (index, (number, a)) in calls.iter().enumerate().skip(first) {
+                    let result = libc::syscall(*number, a[0], a[1], a[2], a[3], a[4], a[5]);
+                    let errno = if result < 0 {
+                        *libc::__errno_location()
+                    } else {
+                        0
+                    };
+                    results.add(index).write_volatile(errno);
+                }
+                libc::syscall(libc::SYS_exit_group, 0, 0, 0, 0, 0, OURS);
+            }
+            // Not reached: every policy lets a process end.
+            std::process::abort();
+        }
+        let mut status = 0;
+        // SAFETY: `status` outlives the call; the child is ours and not yet waited for.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(
+            !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) == 0,
+            "a filter could not be set"
+        );
+        for index in first..calls.len() {
+            // SAFETY: within the mapping; the child that wrote it is gone.
+            match unsafe { results.add(index).read_volatile() } {
+                NOT_YET => {
+                    assert!(libc::WIFSIGNALED(status), "call {index} has no result");
+                    tried.push(Tried::Ended(libc::WTERMSIG(status)));
+                    break;
+                }
+                libc::ENOSYS => tried.push(Tried::Allowed),
+                errno => tried.push(Tried::Refused(errno)),
+            }
+        }
+    }
+    // SAFETY: the mapping made above, not used any more.
+    unsafe { libc::munmap(results.cast(), bytes) };
+    tried
+}
+
+/// What the kernel itself answers to a call without arguments under `filters`; `None` when that
+/// ends the process.
+#[cfg(test)]
+pub(crate) fn answer_of(filters: &[seccompiler::BpfProgram], number: i64) -> Option<i32> {
+    in_child(|| {
+        for filter in filters {
+            if seccompiler::apply_filter(filter).is_err() {
+                return 255;
+            }
+        }
+        // SAFETY: no memory is passed; the caller chooses a call that refuses to work with nothing.
+        if unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) } >= 0 {
+            return 0;
+        }
+        io::Error::last_os_error().raw_os_error().unwrap_or(255)
+    })
+    .ok()
+}
+
+/// Does `work`, which makes system calls and no more, in a child: its code, or the signal that
+/// ended it.
+#[cfg(test)]
+fn in_child(work: impl FnOnce() -> i32) -> Result<i32, i32> {
+    // SAFETY: the child makes system calls on memory that is there already, and leaves by one;
+    // other threads of the test keep no lock that it would take.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        exit_now(work());
+    }
+    let mut status = 0;
+    // SAFETY: `status` outlives the call; the child is ours and not yet waited for.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    if libc::WIFSIGNALED(status) {
+        Err(libc::WTERMSIG(status))
+    } else {
+        Ok(libc::WEXITSTATUS(status))
+    }
+}
+
+/// Asks for a process ID by 32-bit x86's way into the kernel, under `filters`: the signal that
+/// ends the process, if one does.
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) fn try_foreign_call(filters: &[seccompiler::BpfProgram]) -> Option<i32> {
+    in_child(|| {
+        for filter in filters {
+            if seccompiler::apply_filter(filter).is_err() {
+                return 3;
+            }
+        }
+        // SAFETY: number 20 is getpid, which takes no memory; the register of the result is
+        // declared.
+        unsafe {
+            std::arch::asm!("int 0x80", inlateout("eax") 20 => _);
+        }
+        0
+    })
+    .err()
 }

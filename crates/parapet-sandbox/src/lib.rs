@@ -10,14 +10,17 @@
 pub mod bare;
 pub mod cgroup;
 pub mod channel;
+pub mod confine;
 pub mod examine;
 pub mod failure;
 pub mod gateway;
 pub mod inherited;
 mod init;
 mod kernel;
+mod landlock;
 pub mod launch;
 pub mod launcher_process;
 pub mod root;
+mod seccomp;
 pub mod setup;
 pub mod spawn;

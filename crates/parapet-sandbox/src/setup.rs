@@ -30,6 +30,7 @@ use rustix::thread::{
     set_thread_res_gid, set_thread_res_uid,
 };
 
+use crate::confine::Outer;
 use crate::kernel::{self, Reach, Side, Signals, restrict_mount};
 use crate::root::{Entry, Kind, Proc, Root, open_below};
 use crate::spawn::{Command, Limits, Network, Program, Sandbox, Users};
@@ -116,8 +117,10 @@ steps! {
     NoNewPrivileges = "forbid new privileges",
     /// Descriptors.
     Descriptors = "pass the descriptors",
-    /// No network, where there is no namespace for that.
-    NoNetwork = "forbid the network",
+    /// Landlock.
+    Files = "restrict the files of a process",
+    /// seccomp.
+    Calls = "filter the system calls of a process",
     /// Signals.
     Signals = "reset the signals",
     /// The init of an application.
@@ -201,13 +204,13 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
 }
 
 /// The child's life up to its program.
-pub(crate) fn run(sandbox: Sandbox, sync: &OwnedFd) -> ! {
-    finish(sync, || enter(sandbox, sync))
+pub(crate) fn run(sandbox: Sandbox, outer: Outer, sync: &OwnedFd) -> ! {
+    finish(sync, || enter(sandbox, outer, sync))
 }
 
 /// The like without namespaces.
 pub(crate) fn run_bare(
-    network: Network,
+    outer: Outer,
     command: &Command,
     descriptors: Vec<OwnedFd>,
     limits: Limits,
@@ -220,11 +223,9 @@ pub(crate) fn run_bare(
         kernel::new_keyring().at(Step::Session)?;
         limit(limits).at(Step::Limits)?;
         set_no_new_privs(true).at(Step::NoNewPrivileges)?;
-        if network != Network::Host {
-            kernel::forbid_network().at(Step::NoNetwork)?;
-        }
+        outer.restrict_files().at(Step::Files)?;
         pass(descriptors).at(Step::Descriptors)?;
-        execute(command)
+        execute(command, outer)
     })
 }
 
@@ -267,8 +268,9 @@ pub(crate) fn run_task(work: impl FnOnce() -> Result<(), String>, mut report: io
     kernel::exit_now(1)
 }
 
-fn enter(sandbox: Sandbox, sync: &OwnedFd) -> Result<(), Failure> {
+fn enter(sandbox: Sandbox, outer: Outer, sync: &OwnedFd) -> Result<(), Failure> {
     let Sandbox {
+        kind: _,
         users,
         network,
         root,
@@ -326,12 +328,14 @@ fn enter(sandbox: Sandbox, sync: &OwnedFd) -> Result<(), Failure> {
     limit(limits).at(Step::Limits)?;
     drop_capabilities().at(Step::Capabilities)?;
     set_no_new_privs(true).at(Step::NoNewPrivileges)?;
+    // The root is complete, its paths are final.
+    outer.restrict_files().at(Step::Files)?;
     drop(root);
     pass(descriptors).at(Step::Descriptors)?;
     match program {
-        Program::None => Ok(()),
-        Program::First(command) => execute(&command),
-        Program::UnderInit(command) => under_init(&command),
+        Program::None => outer.filter_calls().at(Step::Calls),
+        Program::First(command) => execute(&command, outer),
+        Program::UnderInit(command) => under_init(&command, outer),
     }
 }
 
@@ -591,8 +595,10 @@ fn pass(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     Ok(())
 }
 
-fn execute(command: &Command) -> Result<(), Failure> {
+fn execute(command: &Command, outer: Outer) -> Result<(), Failure> {
     kernel::set_signals(Signals::Default).at(Step::Signals)?;
+    // Last: from here on the kernel refuses most of what came before.
+    outer.filter_calls().at(Step::Calls)?;
     let mut last = io::Error::from_raw_os_error(libc::ENOENT);
     for candidate in &command.candidates {
         let error = kernel::execute(candidate, &command.arguments, &command.environment);
@@ -608,13 +614,14 @@ fn execute(command: &Command) -> Result<(), Failure> {
 /// Stays as the first process of an application. It is this program's own copy and not a program
 /// of the image, since an image may lack anything; it holds no descriptor and its memory cannot be
 /// read from inside.
-fn under_init(command: &Command) -> Result<(), Failure> {
+fn under_init(command: &Command, outer: Outer) -> Result<(), Failure> {
     kernel::set_signals(Signals::Blocked).at(Step::Signals)?;
     match kernel::fork(kernel::Fork::Plain).at(Step::Init)? {
-        Side::Child => execute(command),
+        Side::Child => execute(command, outer),
         Side::Parent(pid, pidfd) => {
             drop(pidfd);
             set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Init)?;
+            outer.filter_calls().at(Step::Calls)?;
             crate::init::run(pid)
         }
     }

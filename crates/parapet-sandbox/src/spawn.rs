@@ -18,8 +18,10 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use thiserror::Error;
 
 use crate::cgroup::Place;
+use crate::confine::{Kind, Outer};
 use crate::kernel::{self, Fork, Side};
 use crate::root::Root;
+use crate::seccomp::FilterError;
 use crate::setup::{self, Report, Step};
 
 /// How long a set-up may take before it is given up. It takes milliseconds; only a host whose
@@ -84,6 +86,8 @@ pub struct Command {
 /// A process to be started.
 #[derive(Debug)]
 pub struct Sandbox {
+    /// What kind of process it is: its system calls, and what it may do with its files.
+    pub kind: Kind,
     /// Its users.
     pub users: Users,
     /// Its network.
@@ -110,6 +114,9 @@ pub struct Running {
 /// Why a process could not be started.
 #[derive(Debug, Error)]
 pub enum SpawnError {
+    /// Its filters.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// The kernel makes no such child.
     #[error("make a process in namespaces of its own")]
     Fork(#[source] io::Error),
@@ -224,12 +231,13 @@ pub fn spawn_prepared<T>(
         Network::Host => Fork::Namespaces,
         Network::None | Network::Loopback => Fork::NamespacesAndNetwork,
     };
+    let outer = Outer::of(sandbox.kind)?;
     let (ours, theirs) = sync_sockets()?;
     match kernel::fork(fork).map_err(SpawnError::Fork)? {
         Side::Child => {
             // Else the parent's end would outlive the parent here, and its death go unnoticed.
             drop(ours);
-            setup::run(sandbox, &theirs)
+            setup::run(sandbox, outer, &theirs)
         }
         Side::Parent(pid, pidfd) => {
             drop(theirs);
@@ -253,17 +261,18 @@ pub fn spawn_prepared<T>(
 
 /// Starts a program without namespaces. Returns when it runs.
 pub(crate) fn spawn_bare(
-    network: Network,
+    kind: Kind,
     command: &Command,
     descriptors: Vec<OwnedFd>,
     limits: Limits,
     place: &Place,
 ) -> Result<Running, SpawnError> {
+    let outer = Outer::of(kind)?;
     let (ours, theirs) = sync_sockets()?;
     match kernel::fork(Fork::Plain).map_err(SpawnError::Fork)? {
         Side::Child => {
             drop(ours);
-            setup::run_bare(network, command, descriptors, limits, &theirs)
+            setup::run_bare(outer, command, descriptors, limits, &theirs)
         }
         Side::Parent(pid, pidfd) => {
             drop(theirs);

@@ -1,0 +1,96 @@
+//! The launcher: everything that its children may (a child's filter only narrows), and its own
+//! work: namespaces, mounts, users, limits, `ip` and `nft` as programs. Root as it is, it traces
+//! nobody, loads nothing into the kernel, and makes no sockets but local ones, IP, and those that
+//! interfaces and rules are set with. Nothing ends it: applications inherit this filter, and what
+//! they try by mistake is to be refused.
+
+use libc::{
+    NETLINK_NETFILTER, PR_CAPBSET_DROP, PR_SET_KEEPCAPS, PR_SET_SECCOMP, PR_SET_SECUREBITS,
+};
+
+use super::application::{ASK_OF_ITSELF, MORE, NETWORK, WRITE_FILES};
+use super::common::{
+    DESCRIPTORS, MEMORY, NETLINK, PAIRS, PROCESS, PROGRAMS, QUESTIONS, READ_FILES, SOCKETS, TIME,
+};
+use super::{Policy, Rule, is, may, may_if};
+
+const SANDBOXES: &[Rule] = &[
+    may(
+        "clone3",
+        "a child in namespaces of its own, with its descriptor",
+    ),
+    may("clone", "ip and nft are started by libraries that use it"),
+    may(
+        "unshare",
+        "a namespace to furnish; as an ordinary user one of its own",
+    ),
+    may("setns", "into a zone, or an application's network"),
+    may("mount", "keeps a namespace as a file"),
+    may("umount2", "the old root; a namespace that is given up"),
+    may("pivot_root", "the new root"),
+    may("move_mount", "the new root"),
+    may("open_tree", "the new root"),
+    may("fsopen", "the new root"),
+    may("fsconfig", "the new root"),
+    may("fsmount", "the new root"),
+    may("mount_setattr", "read-only, no set-user bits, no devices"),
+    may("sethostname", "a name that says nothing"),
+    may("seccomp", "the filters of children"),
+    may_if(
+        "keyctl",
+        &[is(0, 1)],
+        "an empty session keyring (JOIN_SESSION_KEYRING)",
+    ),
+    may_if(
+        "prctl",
+        &[is(0, PR_CAPBSET_DROP as u32)],
+        "no capability, ever",
+    ),
+    may_if(
+        "prctl",
+        &[is(0, PR_SET_SECUREBITS as u32)],
+        "root is a name only",
+    ),
+    may_if(
+        "prctl",
+        &[is(0, PR_SET_KEEPCAPS as u32)],
+        "users of children",
+    ),
+    may_if(
+        "prctl",
+        &[is(0, PR_SET_SECCOMP as u32)],
+        "the filters of children",
+    ),
+];
+
+const ZONES: &[Rule] = &[
+    may_if(
+        "socket",
+        &[is(0, NETLINK), is(2, NETLINK_NETFILTER as u32)],
+        "nft",
+    ),
+    may("ioctl", "the loopback interface of a child; ip"),
+];
+
+pub(super) const POLICY: Policy = Policy {
+    name: "launcher",
+    allow: &[
+        MEMORY,
+        TIME,
+        PROCESS,
+        DESCRIPTORS,
+        READ_FILES,
+        WRITE_FILES,
+        QUESTIONS,
+        PROGRAMS,
+        MORE,
+        ASK_OF_ITSELF,
+        PAIRS,
+        SOCKETS,
+        NETWORK,
+        SANDBOXES,
+        ZONES,
+    ],
+    absent: &[],
+    kill: &[],
+};

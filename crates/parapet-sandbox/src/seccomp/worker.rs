@@ -1,0 +1,129 @@
+//! The outer layer of workers: set by the launcher before `exec`, so that it has to let a program
+//! be loaded. It holds whatever is started in a worker's place, and keeps the doors of the kernel
+//! and the network shut from the first instruction on; the inner layer, which the worker sets
+//! itself, leaves a fraction of it.
+
+use super::common::{
+    DESCRIPTORS, DGRAM, INET, INET6, MEMORY, NARROW, NETLINK, NO_CLONE3, PAIRS, PROCESS, PROGRAMS,
+    QUESTIONS, READ_FILES, SOCKET_TYPE, SOCKETS, STREAM, TCP, TIME, UDP,
+};
+use super::hostile::{KERNEL, KEYS, MACHINE, NAMESPACES, OTHERS};
+use super::{Policy, Rule, bits, is, may, may_if};
+
+const KILL: &[&[Rule]] = &[OTHERS, KERNEL, KEYS, NAMESPACES, MACHINE];
+
+/// What the agent's sockets need beside reading and writing.
+const CHANNEL: &[Rule] = &[
+    may("recvmsg", "packets of the channel"),
+    may("recvfrom", "likewise"),
+    may("sendmsg", "likewise"),
+    may("sendto", "likewise, and the report of a failed set-up"),
+    may("getsockopt", "whether descriptor 3 is the channel"),
+    may("fallocate", "the memory of a ring"),
+    may("ftruncate", "the memory of an answer"),
+    may("sched_setaffinity", "threads of a model"),
+    may_if(
+        "ioctl",
+        &[is(1, 0x5401)],
+        "whether it is a terminal (TCGETS)",
+    ),
+    may_if("ioctl", &[is(1, 0x5421)], "waiting or not (FIONBIO)"),
+];
+
+/// TCP to cameras, UDP to a name server, and the question which addresses there are.
+const CAMERAS: &[Rule] = &[
+    may_if(
+        "socket",
+        &[is(0, INET), bits(1, SOCKET_TYPE, STREAM), is(2, 0)],
+        "a camera",
+    ),
+    may_if(
+        "socket",
+        &[is(0, INET), bits(1, SOCKET_TYPE, STREAM), is(2, TCP)],
+        "a camera",
+    ),
+    may_if(
+        "socket",
+        &[is(0, INET6), bits(1, SOCKET_TYPE, STREAM), is(2, 0)],
+        "a camera",
+    ),
+    may_if(
+        "socket",
+        &[is(0, INET6), bits(1, SOCKET_TYPE, STREAM), is(2, TCP)],
+        "a camera",
+    ),
+    may_if(
+        "socket",
+        &[is(0, INET), bits(1, SOCKET_TYPE, DGRAM), is(2, 0)],
+        "a name server",
+    ),
+    may_if(
+        "socket",
+        &[is(0, INET), bits(1, SOCKET_TYPE, DGRAM), is(2, UDP)],
+        "a name server",
+    ),
+    may_if(
+        "socket",
+        &[is(0, INET6), bits(1, SOCKET_TYPE, DGRAM), is(2, 0)],
+        "a name server",
+    ),
+    may_if(
+        "socket",
+        &[is(0, INET6), bits(1, SOCKET_TYPE, DGRAM), is(2, UDP)],
+        "a name server",
+    ),
+    may_if(
+        "socket",
+        &[is(0, NETLINK), is(2, 0)],
+        "which addresses there are",
+    ),
+    may("bind", "the answer to that question"),
+    may_if(
+        "ioctl",
+        &[is(1, 0x541b)],
+        "how much there is to read (FIONREAD)",
+    ),
+];
+
+pub(super) const CODEC: Policy = Policy {
+    name: "worker-codec",
+    allow: &[
+        MEMORY,
+        TIME,
+        PROCESS,
+        DESCRIPTORS,
+        READ_FILES,
+        QUESTIONS,
+        PROGRAMS,
+        NARROW,
+        PAIRS,
+        CHANNEL,
+    ],
+    absent: NO_CLONE3,
+    kill: KILL,
+};
+
+pub(super) const INFER: Policy = Policy {
+    name: "worker-infer",
+    ..CODEC
+};
+
+pub(super) const INGEST: Policy = Policy {
+    name: "worker-ingest",
+    allow: &[
+        MEMORY,
+        TIME,
+        PROCESS,
+        DESCRIPTORS,
+        READ_FILES,
+        QUESTIONS,
+        PROGRAMS,
+        NARROW,
+        PAIRS,
+        CHANNEL,
+        SOCKETS,
+        CAMERAS,
+    ],
+    absent: NO_CLONE3,
+    kill: KILL,
+};
