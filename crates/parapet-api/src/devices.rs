@@ -133,6 +133,18 @@ impl DescribeDeviceRequest {
     }
 }
 
+/// How a device keeps the networks of cameras, uplink and applications apart. Not of the original.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkSeparation {
+    /// Cameras have ports and a namespace of their own.
+    Separated,
+    /// One network, and rules that let each process reach its own addresses only.
+    Filtered,
+    /// The host allows neither.
+    Flat,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeDeviceResponse {
@@ -158,6 +170,12 @@ pub struct DescribeDeviceResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_expiration_time: Option<Timestamp>,
     pub name: String,
+    /// An extension: how the cameras' network is kept apart. Absent before the device said it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_separation: Option<NetworkSeparation>,
+    /// An extension: what the device's host lacks for more, a sentence with the remedy each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network_separation_missing: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub networking_configuration: Option<NetworkPayload>,
     pub provisioning_status: DeviceStatus,

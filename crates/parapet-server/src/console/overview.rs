@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode, header};
-use parapet_auth::Caller;
+use parapet_api::ResourceType;
 use parapet_device::DesiredDocument;
-use parapet_device::desired::Instance;
-use parapet_device::reported::{InstanceReport, NodeReport, Reason, StreamMetrics};
+use parapet_device::confinement::{Confinement, ResourceLimits};
+use parapet_device::desired::{Application, Instance};
+use parapet_device::reported::{
+    Asked, InstanceReport, NetworkReport, NodeReport, Reason, StreamMetrics,
+};
 use serde::Serialize;
 
 use super::text;
@@ -14,6 +17,8 @@ use super::visitor::Visitor;
 use crate::context::Context;
 use crate::fleet::{DeviceKey, Standing};
 use crate::front::{ResponseBody, full, set};
+use crate::panorama::call::arn;
+use crate::parapet;
 use crate::store::devices::Device;
 use crate::store::{self, Micros, Position, StoreError};
 
@@ -45,6 +50,8 @@ struct DeviceView {
     last_contact: Option<f64>,
     desired_generation: u64,
     applied_generation: Option<u64>,
+    /// How its networks are kept apart; nothing before it said so, or for who may not see it.
+    network: Option<NetworkReport>,
     instances: Vec<InstanceView>,
 }
 
@@ -57,6 +64,35 @@ struct InstanceView {
     reason: Option<Reason>,
     displays: Vec<String>,
     nodes: Vec<NodeView>,
+    /// What its applications may use and reach; nothing for who may not see it.
+    applications: Vec<ApplicationView>,
+}
+
+#[derive(Serialize)]
+struct ApplicationView {
+    node: String,
+    /// What is absent is the device's default.
+    limits: ResourceLimits,
+    gpu: bool,
+    emulate: bool,
+    learn: bool,
+    role: bool,
+    /// `HOST:PORT`.
+    hosts: Vec<String>,
+    ports: Vec<PortView>,
+    asked: Vec<Asked>,
+}
+
+#[derive(Serialize)]
+struct PortView {
+    host: u16,
+    container: u16,
+    /// `ADDRESS/PREFIX`; empty for everybody.
+    sources: Vec<String>,
+    /// Whether TLS stands in front.
+    tls: bool,
+    /// Whether clients need a certificate.
+    clients: bool,
 }
 
 #[derive(Serialize)]
@@ -79,7 +115,7 @@ pub(super) async fn answer(context: &Arc<Context>, visitor: &Visitor) -> Respons
             "your policies do not allow panorama:ListDevices\n",
         );
     }
-    match read(context, &visitor.caller).await {
+    match read(context, visitor).await {
         Ok(body) => {
             let mut answer = Response::new(full(body));
             set(&mut answer, header::CONTENT_TYPE, "application/json");
@@ -96,7 +132,7 @@ pub(super) async fn answer(context: &Arc<Context>, visitor: &Visitor) -> Respons
     }
 }
 
-async fn read(context: &Arc<Context>, caller: &Caller) -> Result<Vec<u8>, StoreError> {
+async fn read(context: &Arc<Context>, visitor: &Visitor) -> Result<Vec<u8>, StoreError> {
     let scope = context.scope.clone();
     let rows = context
         .store
@@ -127,13 +163,13 @@ async fn read(context: &Arc<Context>, caller: &Caller) -> Result<Vec<u8>, StoreE
                 ),
                 None => None,
             };
-            device_view(context, device, document.as_ref(), now)
+            device_view(context, visitor, device, document.as_ref(), now)
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
     let overview = Overview {
         account: context.scope.account.clone(),
         region: context.scope.region.clone(),
-        user: caller.principal.arn(),
+        user: visitor.caller.principal.arn(),
         now: now.as_seconds(),
         version: env!("CARGO_PKG_VERSION"),
         endpoint: context.api_url.clone(),
@@ -147,6 +183,7 @@ async fn read(context: &Arc<Context>, caller: &Caller) -> Result<Vec<u8>, StoreE
 
 fn device_view(
     context: &Context,
+    visitor: &Visitor,
     device: Device,
     document: Option<&DesiredDocument>,
     now: Micros,
@@ -161,7 +198,13 @@ fn device_view(
         .iter()
         .map(|instance| {
             let report = reports.iter().find(|report| report.id == instance.id);
-            wanted_view(instance, report)
+            let mut view = wanted_view(instance, report);
+            let kind = ResourceType::ApplicationInstance;
+            let arn = arn(&context.scope, kind, &view.id);
+            if visitor.may(parapet::Operation::GetInstanceConfinement.action(), &arn) {
+                view.applications = application_views(instance, report);
+            }
+            view
         })
         .collect::<Vec<_>>();
     // Those on their way out stand in the report alone.
@@ -173,7 +216,12 @@ fn device_view(
         scope: context.scope.clone(),
         device: device.id.clone(),
     };
+    let arn = arn(&context.scope, ResourceType::Device, &device.id);
+    let network = report
+        .and_then(|report| report.network.clone())
+        .filter(|_| visitor.may("panorama:DescribeDevice", &arn));
     Ok(DeviceView {
+        network,
         provisioning: device.provisioning.as_str(),
         online: standing.known.online,
         live: context.live.is_attached(&key),
@@ -234,7 +282,46 @@ fn wanted_view(instance: &Instance, report: Option<&InstanceReport>) -> Instance
             .chain(models)
             .chain(displays)
             .collect(),
+        applications: Vec::new(),
     }
+}
+
+fn application_views(instance: &Instance, report: Option<&InstanceReport>) -> Vec<ApplicationView> {
+    let view = |application: &Application| {
+        let Confinement {
+            limits,
+            egress,
+            ports,
+            gpu,
+            emulate,
+        } = &application.confinement;
+        let asked = report.map_or(&[][..], |report| &report.asked[..]);
+        let of_this_node = |asked: &&Asked| asked.node == application.node;
+        ApplicationView {
+            node: application.node.to_string(),
+            limits: *limits,
+            gpu: *gpu,
+            emulate: *emulate,
+            learn: egress.learn,
+            role: egress.role,
+            hosts: egress.hosts.iter().map(ToString::to_string).collect(),
+            ports: ports
+                .iter()
+                .map(|port| PortView {
+                    host: port.host,
+                    container: port.container,
+                    sources: port.sources.iter().map(ToString::to_string).collect(),
+                    tls: port.tls.is_some(),
+                    clients: port
+                        .tls
+                        .as_ref()
+                        .is_some_and(|tls| !tls.client_authorities.is_empty()),
+                })
+                .collect(),
+            asked: asked.iter().filter(of_this_node).cloned().collect(),
+        }
+    };
+    instance.applications.iter().map(view).collect()
 }
 
 fn leaving_view(report: &InstanceReport) -> InstanceView {
@@ -254,5 +341,6 @@ fn leaving_view(report: &InstanceReport) -> InstanceView {
         reason: report.reason.clone(),
         displays: Vec::new(),
         nodes: report.nodes.iter().map(node).collect(),
+        applications: Vec::new(),
     }
 }

@@ -20,6 +20,10 @@ const INSTANCES: usize = 256;
 const NODES: usize = 256;
 /// Longest free text in a report, in bytes: a reason's 200 characters, or a version.
 const TEXT_BYTES: usize = 800;
+/// Hosts that the applications of an instance asked for; the agent lists no more.
+const ASKED: usize = 64;
+/// Interfaces of a host, and what it lacks.
+const NETWORK_ENTRIES: usize = 64;
 
 /// Why a report is not taken.
 #[derive(Debug, Error)]
@@ -143,8 +147,20 @@ fn check(report: &Reported) -> Result<(), ReportError> {
     within("software", report.software.len(), TEXT_BYTES)?;
     within("boot_id", report.boot_id.len(), TEXT_BYTES)?;
     within("instances", report.instances.len(), INSTANCES)?;
+    if let Some(network) = &report.network {
+        for list in [&network.uplink, &network.cameras, &network.missing] {
+            within("network", list.len(), NETWORK_ENTRIES)?;
+            for text in list {
+                within("network", text.len(), TEXT_BYTES)?;
+            }
+        }
+    }
     for instance in &report.instances {
         within("nodes", instance.nodes.len(), NODES)?;
+        within("asked", instance.asked.len(), ASKED)?;
+        for asked in &instance.asked {
+            within("asked", asked.host.len(), TEXT_BYTES)?;
+        }
         let reasons = instance
             .nodes
             .iter()
@@ -219,7 +235,7 @@ fn facts(held: &[Instance], report: &Reported) -> Facts {
 mod tests {
     use super::*;
     use parapet_device::Generation;
-    use parapet_device::reported::{InstanceReport, NodeReport, NodeStatus, StreamMetrics};
+    use parapet_device::reported::{Asked, InstanceReport, NodeReport, NodeStatus, StreamMetrics};
 
     fn instance(id: &str, desired_state: DesiredState, generation: u64) -> Instance {
         Instance {
@@ -323,6 +339,23 @@ mod tests {
                 ..
             })
         ));
+        let mut curious = report(1, &[("applicationInstance-a", InstanceState::Running)]);
+        let asked = Asked {
+            node: "code".parse().expect("a node name"),
+            host: "a.example".to_owned(),
+            port: 443,
+            allowed: false,
+            count: 1,
+        };
+        curious.instances[0].asked = vec![asked; ASKED + 1];
+        assert!(matches!(
+            check(&curious),
+            Err(ReportError::TooLarge { what: "asked", .. })
+        ));
+        curious.instances[0].asked.truncate(1);
+        check(&curious).expect("one host is within bounds");
+        curious.instances[0].asked[0].host = "a".repeat(TEXT_BYTES + 1);
+        assert!(check(&curious).is_err());
         let foreign = Reported {
             version: 2,
             ..report(1, &[])

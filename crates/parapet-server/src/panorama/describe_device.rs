@@ -1,8 +1,10 @@
 //! `DescribeDevice`: everything known of one device.
 
 use parapet_api::{
-    DescribeDeviceRequest, DescribeDeviceResponse, DeviceBrand, DeviceType, Operation, ResourceType,
+    DescribeDeviceRequest, DescribeDeviceResponse, DeviceBrand, DeviceType, NetworkSeparation,
+    Operation, ResourceType,
 };
+use parapet_device::reported::Separation;
 
 use crate::call::Call;
 use crate::fleet::Standing;
@@ -44,6 +46,10 @@ pub(super) async fn call(
             what: "networking configuration",
             source,
         })?;
+    let network = standing
+        .report
+        .as_ref()
+        .and_then(|last| last.report.network.as_ref());
     Ok(DescribeDeviceResponse {
         alternate_softwares: Vec::new(),
         arn,
@@ -60,6 +66,14 @@ pub(super) async fn call(
         latest_software: Some(LATEST_SOFTWARE.to_owned()),
         lease_expiration_time: standing.known.lease_end().map(wire_time),
         name: device.name,
+        network_separation: network.map(|network| match network.separation {
+            Separation::Separated => NetworkSeparation::Separated,
+            Separation::Filtered => NetworkSeparation::Filtered,
+            Separation::Flat => NetworkSeparation::Flat,
+        }),
+        network_separation_missing: network
+            .map(|network| network.missing.clone())
+            .unwrap_or_default(),
         networking_configuration,
         provisioning_status: standing.known.provisioning(),
         serial_number: None,

@@ -1,11 +1,21 @@
 //! What a camera's settings may be, and the package that a template makes of them.
+//!
+//! An address is `rtsp://HOST[:PORT]/PATH` and nothing else, because that is what appliances read:
+//! an address that is taken here and then never gives a picture would mislead. Nothing in it is
+//! ever given to a shell, a player or another protocol's client.
 
 use parapet_api::RtspCameraParameters;
 
+use parapet_device::confinement::host_name;
+
 use super::Invalid;
+use super::confinement::is_no_camera;
 
 /// The driver that camera packages name as their asset.
 pub const RTSP_DRIVER: &str = "source/video/camera/rtsp/source_rtsp";
+/// What is said of files and devices.
+const NOT_READ: &str = "appliances read cameras over the network only: write \
+                        rtsp://HOST[:PORT]/PATH, or play the file with `parapet-virtual-camera`";
 /// Longest template value (`TemplateValue`), and so the longest address, name and password.
 const VALUE_CHARACTERS: usize = 255;
 
@@ -31,6 +41,13 @@ pub fn check_url(field: &str, url: &str) -> Result<(), Invalid> {
     if url.is_empty() || url.chars().count() > VALUE_CHARACTERS {
         return invalid(format!("must have 1 to {VALUE_CHARACTERS} characters"));
     }
+    // `Url` drops tabs and line breaks silently; the camera's process would see them.
+    if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return invalid("holds blanks or control characters; remove or percent-encode them".into());
+    }
+    if url.starts_with('/') {
+        return invalid(format!("is a path, of a file or device; {NOT_READ}"));
+    }
     let parsed = match url::Url::parse(url) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -46,21 +63,51 @@ pub fn check_url(field: &str, url: &str) -> Result<(), Invalid> {
                 .to_owned(),
         );
     }
-    if parsed.scheme() != "rtsp" {
-        return invalid(format!(
-            "has the scheme {:?}; only rtsp is supported, write rtsp://HOST[:PORT]/PATH",
-            parsed.scheme()
-        ));
+    match parsed.scheme() {
+        "rtsp" => {}
+        "rtsps" => {
+            return invalid(
+                "has the scheme \"rtsps\", which appliances do not read yet, so that no picture \
+                 would come; write rtsp://HOST[:PORT]/PATH, and keep cameras in a network of their \
+                 own"
+                .to_owned(),
+            );
+        }
+        scheme @ ("file" | "v4l2" | "v4l" | "dev") => {
+            return invalid(format!("has the scheme {scheme:?}; {NOT_READ}"));
+        }
+        scheme => {
+            return invalid(format!(
+                "has the scheme {scheme:?}; only rtsp is supported, write rtsp://HOST[:PORT]/PATH"
+            ));
+        }
     }
-    if parsed.host_str().is_none_or(str::is_empty) {
-        return invalid("names no host; write rtsp://HOST[:PORT]/PATH".to_owned());
+    let host = match parsed.host_str() {
+        Some(host) if !host.is_empty() => host,
+        _ => return invalid("names no host; write rtsp://HOST[:PORT]/PATH".to_owned()),
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    match address {
+        Ok(address) if is_no_camera(address) => {
+            return invalid(format!(
+                "leads to {address}, where no camera is; write the camera's own address"
+            ));
+        }
+        // Brackets hold an address, or `Url` has refused them.
+        Err(_) if host_name(host).is_none() => {
+            return invalid(
+                "names a host in other characters than letters, digits, '-', '_' and '.'; write \
+                 rtsp://HOST[:PORT]/PATH"
+                    .to_owned(),
+            );
+        }
+        _ => {}
+    }
+    if parsed.port() == Some(0) {
+        return invalid("has the port 0; leave it out for 554".to_owned());
     }
     if parsed.fragment().is_some() {
         return invalid("has a part after '#', which cameras do not get; leave it out".to_owned());
-    }
-    // `Url` drops tabs and line breaks silently; the camera's process would see them.
-    if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return invalid("holds blanks or control characters; remove or percent-encode them".into());
     }
     Ok(())
 }
@@ -153,7 +200,7 @@ mod tests {
             ("", Some("characters")),
             ("camera", Some("no URL")),
             ("http://10.0.0.30/", Some("scheme")),
-            ("rtsps://10.0.0.30/", Some("scheme")),
+            ("rtsps://10.0.0.30/", Some("do not read yet")),
             ("rtsp:///path", Some("host")),
             (
                 "rtsp://user:topsecret@10.0.0.30/",
@@ -173,6 +220,67 @@ mod tests {
                     assert!(!invalid.message.contains("topsecret"));
                 }
             }
+        }
+    }
+
+    /// Attack C1: what other recorders give to a shell, to `FFmpeg`, or to any protocol they know.
+    #[test]
+    fn an_address_leads_to_no_shell_no_file_and_no_other_protocol() {
+        for url in [
+            "exec:ffmpeg -i /etc/shadow",
+            "exec:id",
+            "ffmpeg:rtsp://10.0.0.30/s1#raw=-y",
+            "echo:aWQ=",
+            "expr:1",
+            "concat:/etc/passwd|/etc/shadow",
+            "concat:rtsp://10.0.0.30/a|file:///etc/passwd",
+            "subfile,,start,0,end,9,,:/etc/passwd",
+            "pipe:0",
+            "data:video/mp4;base64,AAAA",
+            "file:///etc/shadow",
+            "file:/etc/shadow",
+            "/etc/shadow",
+            "/dev/video0",
+            "//10.0.0.30/s1",
+            "v4l2:/dev/video0",
+            "http://169.254.169.254/latest/meta-data/iam/security-credentials/",
+            "https://control.example/",
+            "rtsp://169.254.169.254/latest/meta-data/",
+            "rtsp://[fd00:ec2::254]/",
+            "rtsp://[::ffff:169.254.169.254]/",
+            "rtsp://0.0.0.0/",
+            "rtsp://224.0.0.1/",
+            "rtsp://[ff02::1]/",
+            "rtsp+http://10.0.0.30/",
+            "rtsp+unix:///run/x",
+            "rtsp+exec://id",
+            "rtspu://10.0.0.30/",
+            "rtmp://10.0.0.30/",
+            "tcp://10.0.0.30:22",
+            "unix:/run/docker.sock",
+            "javascript:alert(1)",
+            "rtsp:10.0.0.30/s1",
+            "rtsp:///etc/shadow",
+            "rtsp:file:///etc/shadow",
+            "rtsp://10.0.0.30\n/s1",
+            "rtsp://10.0.0.30/s1\r\nSETUP rtsp://10.0.0.31/ RTSP/1.0",
+            "rtsp://10.0.0.30/\u{0}",
+            "\nrtsp://10.0.0.30/",
+            "rtsp://$(id)/s1",
+            "rtsp://`id`/s1",
+            "rtsp://10.0.0.30;id/s1",
+            "rtsp://10.0.0.30%0a10.0.0.31/s1",
+            "rtsp://10.0.0.30:0/s1",
+            "rtsp://10.0.0.30:99999/s1",
+            "rtsp://admin:topsecret@10.0.0.30/",
+            "rtsp://admin@10.0.0.30/",
+            "rtsp://10.0.0.31@10.0.0.30/",
+            "-i",
+            "",
+        ] {
+            let refused = check_url("StreamUrl", url);
+            let invalid = refused.expect_err(url);
+            assert!(!invalid.message.contains("topsecret"), "{invalid}");
         }
     }
 

@@ -244,20 +244,39 @@ fn is_own(address: IpAddr) -> bool {
     address.is_loopback() || address.is_unspecified()
 }
 
-/// Where cloud machines keep their credentials is among them: 169.254.169.254, `fd00:ec2::254`.
+/// Where cloud machines keep their credentials is among them.
 fn is_never_a_host(address: IpAddr) -> bool {
-    match address.to_canonical() {
+    let address = address.to_canonical();
+    if is_metadata(address) {
+        return true;
+    }
+    match address {
         IpAddr::V4(ip) => {
             ip.is_link_local()
                 || ip.is_multicast()
                 || ip.octets()[0] == 0
                 || ip == Ipv4Addr::BROADCAST
         }
-        IpAddr::V6(ip) => {
-            ip.is_unicast_link_local()
-                || ip.is_multicast()
-                || ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
-        }
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_multicast(),
+    }
+}
+
+/// An address that no camera has: cloud metadata, groups, none at all. A camera may well have a
+/// link-local address; which ones an appliance connects to, it decides itself.
+pub(super) fn is_no_camera(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_group = match address {
+        IpAddr::V4(ip) => ip.is_multicast() || ip == Ipv4Addr::BROADCAST || ip.octets()[0] == 0,
+        IpAddr::V6(ip) => ip.is_multicast() || ip.is_unspecified(),
+    };
+    is_group || is_metadata(address)
+}
+
+/// Where cloud machines keep their credentials.
+fn is_metadata(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip == Ipv4Addr::new(169, 254, 169, 254),
+        IpAddr::V6(ip) => ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254],
     }
 }
 

@@ -1,5 +1,7 @@
 //! Devices: provisioning, listing, status, deletion; and policies.
 
+use parapet_device::reported::{NetworkReport, Separation};
+
 use super::*;
 
 #[tokio::test]
@@ -177,4 +179,28 @@ async fn tags_are_merged_removed_and_bounded() {
     assert_eq!(status, 400);
     let elsewhere = target.replace(&key.device, "device-nowhere");
     assert_eq!(bench.get(&elsewhere).await.refused().0, 404);
+}
+
+#[tokio::test]
+async fn how_a_devices_networks_are_kept_apart_is_told_beside_the_originals_members() {
+    let bench = Bench::new().await;
+    let key = bench.device("dock").await;
+    let target = format!("/devices/{}", key.device);
+    let before = bench.get(&target).await.ok();
+    assert!(before.get("NetworkSeparation").is_none());
+    assert!(before.get("NetworkSeparationMissing").is_none());
+    let mut reported = Bench::reported(1, 0, json!([]));
+    reported.network = Some(NetworkReport {
+        separation: Separation::Filtered,
+        uplink: vec!["eth0".to_owned()],
+        cameras: Vec::new(),
+        missing: vec!["name the cameras' ports in [network]".to_owned()],
+    });
+    bench.take(&key, reported).await;
+    let after = bench.get(&target).await.ok();
+    assert_eq!(after["NetworkSeparation"], "filtered");
+    assert_eq!(
+        after["NetworkSeparationMissing"],
+        json!(["name the cameras' ports in [network]"])
+    );
 }

@@ -281,7 +281,12 @@ impl Bench {
 
     /// What a device at `generation` reports of its instances.
     async fn report(&self, key: &DeviceKey, seq: u64, generation: u64, instances: Value) {
-        let report = Reported {
+        let report = Self::reported(seq, generation, instances);
+        self.take(key, report).await;
+    }
+
+    fn reported(seq: u64, generation: u64, instances: Value) -> Reported {
+        Reported {
             version: parapet_device::PROTOCOL_VERSION,
             boot_id: "boot".to_owned(),
             seq,
@@ -290,7 +295,10 @@ impl Bench {
             applied_generation: Generation(generation),
             instances: serde_json::from_value(instances).expect("instance reports"),
             network: None,
-        };
+        }
+    }
+
+    async fn take(&self, key: &DeviceKey, report: Reported) {
         report::accept(&self.ctx.store, &self.ctx.presence, key, report)
             .await
             .expect("taken");
