@@ -150,6 +150,7 @@ function showNothing(device) {
   by("views").replaceChildren();
   by("nodes").replaceChildren();
   by("instance-reason").hidden = true;
+  showZones(device);
   watch(null, "No application runs here yet.");
   showCommands([
     ["Deploy an application", `aws panorama create-application-instance --default-runtime-context-device ${device.id} --manifest-payload file://graph.json`],
@@ -178,13 +179,28 @@ function showInstance(device, instance) {
   showTiles(instance);
   showNodes(instance);
   showViews(device, instance);
+  showZones(device);
   showCommands([
     ["This deployment", `aws panorama describe-application-instance --application-instance-id ${instance.id}`],
     ["Its nodes, with reasons", `aws panorama list-application-instance-node-instances --application-instance-id ${instance.id}`],
     ["Pause a camera", pauseCommand(instance)],
+    ["What it may use and reach", `parapet app confinement ${instance.id}`],
+    ["Let it call a host", `parapet app egress allow ${instance.id} ${refused(instance) ?? "HOST:PORT"}`],
     ["A camera's new password", `parapet camera set ${firstCamera(instance)?.stream ?? "NAME"} --password-file FILE`],
     ["Remove it", `aws panorama remove-application-instance --application-instance-id ${instance.id}`],
   ]);
+}
+
+const inVain = (application) => application.asked.filter((asked) => !asked.allowed);
+const place = (asked) => {
+  const host = asked.host.includes(":") ? `[${asked.host}]` : asked.host;
+  return asked.port ? `${host}:${asked.port}` : asked.host;
+};
+
+/** A host that an application asked for in vain, if it is plain enough for a command line. */
+function refused(instance) {
+  const asked = instance.applications.flatMap(inVain).find((asked) => asked.port && /^[a-z0-9._-]+$/.test(asked.host));
+  return asked ? place(asked) : null;
 }
 
 const firstCamera = (instance) => instance.nodes.find((node) => node.kind === "camera");
@@ -327,6 +343,98 @@ by("picture").addEventListener("error", () => {
   retry = setTimeout(() => { delete picture.dataset.view; }, 2000);
 });
 document.addEventListener("visibilitychange", () => { if (seen.overview) show(seen.overview); });
+
+const LEVELS = {
+  separated: { tone: "good", words: "The cameras have ports and a namespace of their own: no packet passes the appliance." },
+  filtered: { tone: "warn", words: "Cameras and uplink share a network. The kernel's rules hold each process to its own addresses, but whoever is on that network reaches the cameras without the appliance." },
+  flat: { tone: "bad", words: "The host allows no rules: nothing but each process's own restraint keeps the networks apart." },
+};
+
+/** Who can reach whom on a device, and through what. */
+function showZones(device) {
+  const network = device.network;
+  const level = LEVELS[network?.separation] ?? { tone: "idle", words: "The device has not said yet how it keeps its networks apart." };
+  const head = [{ key: "level", name: network?.separation ?? "unknown", ...level }];
+  keyed(by("level"), head, (item) => item.key, (item) =>
+    element("span", {}, element("span", { class: "badge" }, dot(item.tone), item.name), ` ${item.words}`));
+  const nodes = device.instances.flatMap((instance) => instance.nodes);
+  const cameras = [...new Map(nodes.filter((node) => node.kind === "camera" && node.url).map((node) => [node.url, node])).values()];
+  const applications = device.instances.flatMap((instance) => instance.applications.map((application) => ({
+    name: instance.name, several: instance.applications.length > 1, ...application,
+  })));
+  const shared = network?.separation !== "separated";
+  const zones = [
+    { key: "uplink", title: "Uplink", ports: network?.uplink ?? [], lines: ["control plane, time, names"], note: "opened by the agent alone" },
+    { key: "wire-up", wire: "dials out", tone: "good" },
+    { key: "appliance", title: "Appliance", ports: [], lines: [device.name, "passes checked bytes on, never a packet"], note: "forwards nothing" },
+    { key: "wire-cameras", wire: "RTSP", tone: level.tone },
+    {
+      key: "cameras", title: "Cameras", shared, ports: network?.cameras ?? [],
+      lines: cameras.map((camera) => `${camera.stream ?? camera.node}  ${host(camera.url)}`),
+      note: !network ? "" : shared ? "on the uplink's network" : "nothing comes in from here",
+    },
+    { key: "applications", applications },
+  ];
+  keyed(by("map"), zones, (zone) => zone.key, (zone) =>
+    zone.wire ? element("p", { class: `wire ${zone.tone}` }, element("span", {}, zone.wire))
+      : zone.applications ? applicationZones(zone.applications)
+        : element("div", { class: `zone ${zone.key}${zone.shared ? " shared" : ""}` },
+          element("h3", {}, zone.title, ...zone.ports.map((port) => element("span", { class: "chip" }, port))),
+          ...(zone.lines.length ? zone.lines : ["none yet"]).map((line) => element("p", {}, line)),
+          zone.note ? element("p", { class: "quiet" }, zone.note) : null));
+  const missing = network?.missing ?? [];
+  by("missing").hidden = missing.length === 0;
+  keyed(by("missing"), missing, (line) => line, (line) => element("li", {}, line));
+}
+
+function applicationZones(applications) {
+  return element("div", { class: "applications" },
+    element("h3", {}, "Applications", element("span", { class: "quiet" }, "each in a namespace with nothing but itself")),
+    applications.length ? null : element("p", { class: "quiet" }, "none that you may look into"),
+    ...applications.map((application) => {
+      const vain = inVain(application);
+      return element("div", { class: "zone application" },
+        element("h3", {}, application.several ? `${application.name} ${application.node}` : application.name,
+          application.gpu ? element("span", { class: "chip" }, "accelerator") : null,
+          application.learn ? element("span", { class: "chip warn" }, "learning") : null),
+        fact("May use", limits(application.limits)),
+        fact("May call", [
+          ...application.hosts,
+          ...(application.role ? ["the device's own hosts, for its role"] : []),
+        ].join(", ") || "nobody"),
+        vain.length ? fact("Asked in vain", vain.map(place).join(", "), "bad") : null,
+        ...application.ports.map((port) => fact(`Port ${port.host}`,
+          `to its ${port.container}, for ${port.sources.join(", ") || "everybody on the uplink"}, ${port.clients ? "through TLS with a client's certificate" : port.tls ? "through TLS" : "without TLS"}`,
+          port.sources.length || port.clients ? "" : "warn")));
+    }));
+}
+
+const fact = (label, value, kind = "") =>
+  element("p", { class: `fact ${kind}` }, element("b", {}, label), element("span", {}, value));
+
+function limits(own) {
+  const parts = [
+    own.memory_bytes ? `${bytes(own.memory_bytes)} memory` : null,
+    own.cpu_millis ? `${own.cpu_millis / 1000} processors` : null,
+    own.processes ? `${own.processes} processes` : null,
+    own.io_bytes_per_second ? `${bytes(own.io_bytes_per_second)} a second of disk` : null,
+    own.storage_bytes ? `${bytes(own.storage_bytes)} storage` : null,
+  ].filter(Boolean);
+  if (!parts.length) return "what the device gives every application";
+  return parts.length === 5 ? parts.join(", ") : `${parts.join(", ")}; else what the device gives`;
+}
+
+function bytes(count) {
+  for (const [unit, size] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]]) {
+    if (count >= size) return `${Math.floor(count * 10 / size) / 10} ${unit}`;
+  }
+  return `${count} bytes`;
+}
+
+function host(url) {
+  // `rtsp` is no special scheme, so the host is what stands there.
+  try { return new URL(url).host || url; } catch { return url; }
+}
 
 function showCommands(commands) {
   const items = commands.map(([what, command]) => ({ what, command }));

@@ -42,6 +42,6 @@ mod store;
 mod views;
 
 pub use config::{Config, ConfigError};
-pub use limits::Defaults;
+pub use limits::{Cpus, Defaults, Size, ValueError, human};
 pub use start::{AgentError, run};
 pub use status::{Status, read_status};

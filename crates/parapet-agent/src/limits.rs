@@ -3,6 +3,7 @@
 //! Pure, but for [`Defaults::of_this_machine`]. `docs/limits.md` tells the operator.
 
 use std::fmt;
+use std::str::FromStr;
 
 use parapet_device::confinement::ResourceLimits;
 use parapet_sandbox::launch::Resources;
@@ -104,22 +105,26 @@ impl Defaults {
 
 /// A text that is no size, or no number of processors.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum ValueError {
+pub enum ValueError {
+    /// No size.
     #[error(
         "{0:?} is no size; write a number and B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as \
          \"512MiB\""
     )]
     Size(String),
+    /// No number of processors.
     #[error("{0} is no number of processors; write one from 0.01 to 1000, such as 1.5")]
     Cpus(String),
 }
 
 /// A size for people: `512MiB`, `1.5GB`, or a number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Size(pub(crate) u64);
+pub struct Size(pub u64);
 
-impl Size {
-    fn parse(text: &str) -> Result<Self, ValueError> {
+impl FromStr for Size {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let refused = || ValueError::Size(text.chars().take(40).collect());
         let digits = text
             .find(|c: char| !(c.is_ascii_digit() || c == '.'))
@@ -152,7 +157,7 @@ impl Size {
 
 /// A number of processors, in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cpus(u32);
+pub struct Cpus(pub u32);
 
 impl Cpus {
     fn parse(number: f64) -> Result<Self, ValueError> {
@@ -161,6 +166,15 @@ impl Cpus {
         } else {
             Err(ValueError::Cpus(number.to_string()))
         }
+    }
+}
+
+impl FromStr for Cpus {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let number = text.parse();
+        Self::parse(number.map_err(|_| ValueError::Cpus(text.chars().take(40).collect()))?)
     }
 }
 
@@ -174,7 +188,7 @@ impl Visitor<'_> for SizeVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
-        Size::parse(text).map_err(E::custom)
+        text.parse().map_err(E::custom)
     }
 
     fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
@@ -215,7 +229,8 @@ impl<'de> Deserialize<'de> for Cpus {
 }
 
 /// Bytes for people, in the unit that leaves a short number.
-pub(crate) fn human(bytes: u64) -> String {
+#[must_use]
+pub fn human(bytes: u64) -> String {
     let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
     for (unit, shift) in units {
         if bytes >= 1 << shift {
@@ -242,7 +257,7 @@ mod tests {
             ("50MB", 50_000_000),
             ("0B", 0),
         ] {
-            assert_eq!(Size::parse(text), Ok(Size(bytes)), "{text}");
+            assert_eq!(text.parse::<Size>(), Ok(Size(bytes)), "{text}");
         }
         for wrong in [
             "",
@@ -254,7 +269,7 @@ mod tests {
             "99999999999TB",
             "1.9e9TB",
         ] {
-            assert!(Size::parse(wrong).is_err(), "{wrong}");
+            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
         }
     }
 

@@ -11,6 +11,7 @@ mod camera;
 mod console;
 mod demo;
 mod doctor;
+mod fleet;
 mod key;
 mod principals;
 mod server;
@@ -40,6 +41,12 @@ enum Verb {
     Agent(agent::Arguments),
     /// Print a link that signs a browser in to the console, once, within a minute
     Console(console::Arguments),
+    /// Applications: what each may use, whom it may call, who may call it
+    #[command(subcommand)]
+    App(fleet::app::Verb),
+    /// Devices: how they stand, and how they keep the cameras' network apart
+    #[command(subcommand)]
+    Device(fleet::device::Verb),
     /// Change cameras in place
     #[command(subcommand)]
     Camera(camera::Verb),
@@ -77,6 +84,8 @@ fn main() -> ExitCode {
         Verb::Server(arguments) => server::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Agent(arguments) => agent::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Console(arguments) => console::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::App(verb) => fleet::app::run(&verb).map(|()| ExitCode::SUCCESS),
+        Verb::Device(verb) => fleet::device::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Camera(verb) => camera::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Audit(verb) => audit::run(&verb).map(done),
         Verb::User(verb) => principals::user::run(&verb).map(|()| ExitCode::SUCCESS),

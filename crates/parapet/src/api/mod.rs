@@ -19,7 +19,7 @@ use serde_json::Value;
 use files::{Files, Identity, Settings};
 
 pub(crate) use iam::{items, text};
-pub(crate) use refusal::Refusal;
+pub(crate) use refusal::{Refusal, Refused};
 
 /// Largest answer that is read.
 const ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -101,21 +101,51 @@ impl Client {
 
     /// Asks an operation of Parapet's own that changes nothing; `path` may have a query.
     pub(crate) fn get(&self, path: &str) -> Result<Value> {
-        self.json("GET", path, Vec::new())
+        self.json("parapet", "GET", path, Vec::new())
+    }
+
+    /// Asks an operation of Panorama that changes nothing; `path` may have a query.
+    pub(crate) fn panorama(&self, path: &str) -> Result<Value> {
+        self.json("panorama", "GET", path, Vec::new())
+    }
+
+    /// All entries of a list of Panorama, page after page.
+    pub(crate) fn panorama_list(
+        &self,
+        path: &str,
+        filter: &[(&str, &str)],
+        member: &str,
+    ) -> Result<Vec<Value>> {
+        let mut all = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            query.extend_pairs(filter);
+            query.extend_pairs(token.iter().map(|token| ("nextToken", token)));
+            let mut answer = self.panorama(&format!("{path}?{}", query.finish()))?;
+            if let Some(Value::Array(entries)) = answer.get_mut(member).map(Value::take) {
+                all.extend(entries);
+            }
+            match answer["NextToken"].as_str() {
+                Some(next) if !next.is_empty() => token = Some(next.to_owned()),
+                _ => return Ok(all),
+            }
+        }
     }
 
     /// Calls an operation of Parapet's own (service `parapet`).
     pub(crate) fn call(&self, method: &str, path: &str, body: &impl Serialize) -> Result<Value> {
         self.json(
+            "parapet",
             method,
             path,
             serde_json::to_vec(body).context("write the request")?,
         )
     }
 
-    fn json(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Value> {
+    fn json(&self, service: &str, method: &str, path: &str, body: Vec<u8>) -> Result<Value> {
         let answer = self.send(Request {
-            service: "parapet",
+            service,
             method,
             path,
             content_type: "application/json",
@@ -125,12 +155,7 @@ impl Client {
         if answer.status.is_success() {
             return Ok(value);
         }
-        let message = value["Message"].as_str().or(value["message"].as_str());
-        bail!(
-            "the control plane refused ({}): {}",
-            answer.status,
-            message.unwrap_or(&answer.text)
-        )
+        Err(Refused::new(answer.status, &value, &answer.text).into())
     }
 
     fn send(&self, request: Request<'_>) -> Result<Answer> {

@@ -2,6 +2,53 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
+use super::items;
+
+/// A refusal of a service that speaks JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    status: reqwest::StatusCode,
+    message: String,
+}
+
+impl Refused {
+    /// From an answer: its members, or all of its text where it is no JSON.
+    pub(super) fn new(status: reqwest::StatusCode, answer: &Value, text: &str) -> Self {
+        // Which members are wrong says more than that some are.
+        let fields: Vec<String> = items(answer, "Fields")
+            .filter_map(|field| {
+                let (name, message) = (field["Name"].as_str()?, field["Message"].as_str()?);
+                Some(format!("{name} {message}"))
+            })
+            .collect();
+        let message = match answer["Message"].as_str().or(answer["message"].as_str()) {
+            _ if !fields.is_empty() => fields.join("; "),
+            Some(message) => message.to_owned(),
+            None => text.chars().take(500).collect(),
+        };
+        Self { status, message }
+    }
+
+    /// Whether somebody else changed the same at the same time.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.status == reqwest::StatusCode::CONFLICT
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the control plane refused ({}): {}",
+            self.status, self.message
+        )
+    }
+}
+
 /// A refusal of IAM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {

@@ -7,7 +7,7 @@
 pub(crate) mod access_key;
 mod document;
 mod identity;
-mod output;
+pub(crate) mod output;
 pub(crate) mod policy;
 pub(crate) mod role;
 mod save;
@@ -24,13 +24,13 @@ use output::Output;
 pub(crate) struct Asking {
     /// How to print
     #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    pub(crate) output: Output,
     #[command(flatten)]
     access: Access,
 }
 
 impl Asking {
-    fn client(&self) -> Result<Client> {
+    pub(crate) fn client(&self) -> Result<Client> {
         Client::new(&self.access)
     }
 }

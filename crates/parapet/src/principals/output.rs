@@ -16,7 +16,7 @@ pub(crate) enum Output {
 
 impl Output {
     /// Prints a value, or the table of it.
-    pub(super) fn print(self, value: &Value, table: impl FnOnce() -> Table) -> Result<()> {
+    pub(crate) fn print(self, value: &Value, table: impl FnOnce() -> Table) -> Result<()> {
         let text = match self {
             Self::Json => format!("{value:#}\n"),
             Self::Table => table().to_string(),
@@ -28,26 +28,26 @@ impl Output {
 
 /// Rows of cells, the columns as wide as their widest cell.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with a first row of headings.
-    pub(super) fn with_headings(headings: &[&str]) -> Self {
+    pub(crate) fn with_headings(headings: &[&str]) -> Self {
         let mut table = Self::default();
         table.row(headings.iter().copied());
         table
     }
 
     /// Adds a row.
-    pub(super) fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
+    pub(crate) fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
         let cells = cells.into_iter().map(|cell| plain(&cell.into()));
         self.rows.push(cells.collect());
     }
 
     /// One row for each item, with these members of it.
-    pub(super) fn members<'v>(
+    pub(crate) fn members<'v>(
         &mut self,
         items: impl IntoIterator<Item = &'v Value>,
         members: &[&str],
@@ -78,7 +78,7 @@ impl std::fmt::Display for Table {
 }
 
 /// A member as a cell.
-pub(super) fn cell(value: &Value) -> String {
+pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
