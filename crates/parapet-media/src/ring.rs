@@ -517,6 +517,62 @@ mod tests {
     }
 
     #[test]
+    fn nobody_writes_a_ring_by_any_way_to_its_memory() {
+        let mut ring = RingWriter::create(64, 64, 2).unwrap();
+        let mut slot = ring.slot().unwrap();
+        slot.fill(7);
+        let slot = slot.hand_over();
+        let reader = reader_of(&ring);
+        let bytes = ring.layout().ring_bytes();
+        let own = ring.memory().as_raw_fd();
+        let again = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/self/fd/{own}"))
+            .unwrap();
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        for memory in [ring.memory(), again.as_fd()] {
+            let refused = Err(Errno::PERM);
+            assert_eq!(rustix::io::pwrite(memory, b"x", 0), Err(Errno::PERM));
+            assert_eq!(shared_writable(memory, bytes), refused);
+            assert_eq!(rustix::fs::ftruncate(memory, 0), refused);
+            assert_eq!(rustix::fs::ftruncate(memory, bytes * 2), refused);
+            assert_eq!(rustix::fs::fallocate(memory, punch, 0, bytes), refused);
+            assert_eq!(
+                rustix::fs::fallocate(memory, FallocateFlags::empty(), bytes, bytes),
+                refused
+            );
+            assert_eq!(
+                rustix::fs::fcntl_add_seals(memory, SealFlags::WRITE),
+                refused
+            );
+            assert!(rustix::fs::fcntl_get_seals(memory).unwrap().contains(SEALS));
+            // SAFETY: new mappings at places of the kernel's choice, taken down at once; nobody
+            // looks at them.
+            unsafe {
+                let base = rustix::mm::mmap(
+                    std::ptr::null_mut(),
+                    bytes as usize,
+                    ProtFlags::READ,
+                    MapFlags::SHARED,
+                    memory,
+                    0,
+                )
+                .unwrap();
+                // A shared mapping to be read is never turned into one to be written, nor are its
+                // pages taken away through it.
+                let rights = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
+                assert!(rustix::mm::mprotect(base, bytes as usize, rights).is_err());
+                let removed =
+                    rustix::mm::madvise(base, bytes as usize, rustix::mm::Advice::LinuxRemove);
+                assert!(removed.is_err(), "pages of a ring were removed");
+                rustix::mm::munmap(base, bytes as usize).unwrap();
+            }
+        }
+        assert_eq!(reader.copy(slot).unwrap(), vec![7; 64 * 64 * 3]);
+    }
+
+    #[test]
     fn a_layout_that_does_not_fit_its_picture_is_refused() {
         let right = RingLayout::of_pictures(1920, 1080, 7).unwrap();
         assert!(right.check().is_ok());

@@ -109,6 +109,8 @@ pub fn worker(worker: Worker) -> Result<(), ConfineError> {
     landlock::worker_itself(worker).map_err(step("restrict files"))?;
     if kernel::has_filters() {
         Filters::inner(worker)?.install(Threads::All)?;
+    } else {
+        eprintln!("this worker runs without filters of system calls: the kernel has none");
     }
     Ok(())
 }

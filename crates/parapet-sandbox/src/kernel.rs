@@ -319,7 +319,8 @@ pub(crate) fn unshare_user_and_mounts() -> io::Result<()> {
 /// Whether this kernel filters system calls.
 pub(crate) fn has_filters() -> bool {
     // SAFETY: no filter is set from a null pointer; the kernel answers EFAULT where it would have
-    // read one, and EINVAL where it has no filters.
+    // read one, and EINVAL where it has no filters. Any other number is the answer of a filter that
+    // is set already, as the outer one of a worker is.
     let result = unsafe {
         libc::prctl(
             libc::PR_SET_SECCOMP,
@@ -327,7 +328,7 @@ pub(crate) fn has_filters() -> bool {
             std::ptr::null::<libc::sock_fprog>(),
         )
     };
-    result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+    result != 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EINVAL)
 }
 
 /// What the kernel knows of its clock.
