@@ -1061,3 +1061,33 @@ fn code_of_an_attacker_inside_a_worker_gets_out_nowhere() {
         }
     });
 }
+
+#[test]
+fn an_ordinary_program_finds_all_that_it_needs_under_its_filter() {
+    // Threads, children, pipes, loopback, local sockets, mappings, timers, locks of files; and
+    // NumPy with its threads where the host has it.
+    let program = "import concurrent.futures as f, mmap, os, socket, subprocess, tempfile, threading, time, fcntl\n\
+        with f.ThreadPoolExecutor(8) as p: assert sum(p.map(lambda n: n * n, range(100))) == 328350\n\
+        assert subprocess.run(['sh', '-c', 'echo a | tr a b'], stdout=subprocess.PIPE).stdout == b'b\\n'\n\
+        s = socket.create_server(('127.0.0.1', 0)); c = socket.create_connection(s.getsockname())\n\
+        a, _ = s.accept(); c.sendall(b'x'); assert a.recv(1) == b'x'\n\
+        u, v = socket.socketpair(); u.send(b'y'); assert v.recv(1) == b'y'\n\
+        m = mmap.mmap(-1, 8192); m[0:1] = b'z'; assert m[0:1] == b'z'\n\
+        t = tempfile.TemporaryFile(); t.write(b'1'); t.flush(); os.fsync(t.fileno()); fcntl.flock(t, fcntl.LOCK_EX)\n\
+        p = os.fork()\n\
+        if p == 0: os._exit(7)\n\
+        assert os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) == 7\n\
+        time.sleep(0.01)\n\
+        try:\n import numpy as n; assert n.ones((300, 300)).dot(n.ones((300, 300)))[0, 0] == 300; print('numpy')\n\
+        except ImportError: pass\n\
+        print('all')";
+    on_each_host(|host| {
+        let (id, _, output) = host.application(&["python3", "-c", program]);
+        let output = text(output);
+        assert_eq!(host.exit_code(id), 0, "{output}");
+        assert!(output.ends_with("all\n"), "{output}");
+        if !output.contains("numpy") {
+            eprintln!("skipped: this host's Python has no NumPy; the rest was tried");
+        }
+    });
+}
