@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parapet_device::confinement::{HostPort, host_name};
-use parapet_sandbox::launcher_process::ID_BASE;
+use parapet_sandbox::launcher_process::{ID_BASE, LauncherOptions};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
@@ -45,6 +45,8 @@ pub struct Config {
     pub enroll: Option<PathBuf>,
     /// A desired document on disk, instead of a control plane.
     pub desired: Option<PathBuf>,
+    /// The socket of a launcher that a service manager starts; without it the agent starts one.
+    pub launcher: Option<PathBuf>,
     /// Directory of `parapet-launcher` and the workers.
     pub libexec: PathBuf,
     /// Directory that holds the Python package `panoramasdk`.
@@ -224,6 +226,7 @@ impl Config {
             data: absolute(data)?,
             enroll: enroll.map(absolute).transpose()?,
             desired: desired.map(absolute).transpose()?,
+            launcher: None,
             libexec,
             sdk,
             onnxruntime,
@@ -234,6 +237,21 @@ impl Config {
             applications: parsed.applications,
             uplink,
         })
+    }
+}
+
+impl Config {
+    /// What the launcher of this appliance is started with.
+    #[must_use]
+    pub fn launcher_options(&self) -> LauncherOptions {
+        LauncherOptions {
+            executable: self.libexec.join("parapet-launcher"),
+            state: self.data.clone(),
+            libexec: self.libexec.clone(),
+            sdk: self.sdk.clone(),
+            onnxruntime: self.onnxruntime.clone(),
+            id_base: self.id_base,
+        }
     }
 }
 

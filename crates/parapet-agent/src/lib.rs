@@ -36,6 +36,7 @@ mod relay;
 mod sdk;
 mod secrets;
 mod start;
+mod state;
 mod status;
 mod storage;
 mod store;
@@ -43,5 +44,5 @@ mod views;
 
 pub use config::{Config, ConfigError};
 pub use limits::{Cpus, Defaults, Size, ValueError, human};
-pub use start::{AgentError, run};
+pub use start::{AgentError, run, run_launcher};
 pub use status::{Status, read_status};

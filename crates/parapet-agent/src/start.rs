@@ -16,8 +16,9 @@ use parapet_device::{DesiredDocument, DeviceId, Generation};
 use parapet_plan::Capacity;
 use parapet_sandbox::channel::Channel;
 use parapet_sandbox::launcher_process::{
-    DropError, LauncherOptions, LauncherProcessError, drop_to, spawn_launcher,
+    DropError, LauncherProcessError, become_launcher, drop_to, has_users, spawn_launcher, stay,
 };
+use parapet_sandbox::split::{SplitError, connect_launcher};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +38,7 @@ use crate::link::{Origin, live, session};
 use crate::logs::Task;
 use crate::sdk::HOLD;
 use crate::secrets::{SecretError, Secrets};
+use crate::state::{self, LockError};
 use crate::status::{self, Reporter};
 use crate::storage::Storage;
 use crate::store::{AssetError, Store};
@@ -87,6 +89,8 @@ macro_rules! steps {
 
 steps! {
     LauncherProcessError => "start the launcher",
+    SplitError => "reach the launcher",
+    LockError => "hold the state directory",
     DropError => "give up root",
     StartError => "hear from the launcher",
     LedgerError => "open the ledger",
@@ -101,30 +105,20 @@ steps! {
 ///
 /// To be called before the process has any other thread.
 pub fn run(config: Config) -> Result<(), AgentError> {
-    let as_root = rustix::process::geteuid().is_root();
     let enroll = config.enroll.as_deref().map(read_archive).transpose()?;
     fs::create_dir_all(&config.data)
         .map_err(|e| AgentError::because(format!("make {}", config.data.display()), e))?;
-    let (mut child, channel) = spawn_launcher(&LauncherOptions {
-        executable: config.libexec.join("parapet-launcher"),
-        state: config.data.clone(),
-        libexec: config.libexec.clone(),
-        sdk: config.sdk.clone(),
-        onnxruntime: config.onnxruntime.clone(),
-        id_base: config.id_base,
-    })?;
+    // As long as this process lives.
+    let _lock = state::hold(&config.data)?;
+    let (mut child, channel) = if let Some(path) = &config.launcher {
+        (None, connect_launcher(path)?)
+    } else {
+        let (child, channel) = spawn_launcher(&config.launcher_options())?;
+        (Some(child), channel)
+    };
     std::env::set_current_dir(&config.data)
         .map_err(|e| AgentError::because(format!("enter {}", config.data.display()), e))?;
-    if as_root {
-        give_away(Path::new("."), config.id_base)
-            .map_err(|e| AgentError::because("give the state directory to the agent's user", e))?;
-        drop_to(config.id_base)?;
-    } else {
-        // As root this is part of giving root up. The launcher is a program of its own and stays
-        // as it is: it maps users into its namespace.
-        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-            .map_err(|e| AgentError::because("close the memory to debuggers", e))?;
-    }
+    settle(&config)?;
     raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -134,7 +128,9 @@ pub fn run(config: Config) -> Result<(), AgentError> {
     // Blocking work that hangs must not keep the agent from ending.
     runtime.shutdown_timeout(Duration::from_secs(2));
     // Its channel is closed: it ends, and with it whatever is left.
-    wait_for(&mut child);
+    if let Some(child) = &mut child {
+        wait_for(child);
+    }
     ended
 }
 
@@ -156,6 +152,50 @@ fn raise_descriptors() {
              raise the hard limit (LimitNOFILE) to {ENOUGH}"
         );
     }
+}
+
+/// Becomes the launcher of an appliance, at a socket that a service manager left as descriptor 3:
+/// the root half of an installation as two services. Returns only on failure.
+#[must_use]
+pub fn run_launcher(config: &Config) -> AgentError {
+    become_launcher(&config.launcher_options()).into()
+}
+
+/// Gives up root, or makes sure that there is none.
+fn settle(config: &Config) -> Result<(), AgentError> {
+    let is_root = rustix::process::geteuid().is_root();
+    if config.launcher.is_some() {
+        let (own, agent) = (rustix::process::geteuid().as_raw(), config.id_base);
+        if own != agent {
+            return Err(AgentError::new(format!(
+                "use the launcher of a service as user {own}: start the agent as user and group \
+                 {agent}, without further groups"
+            )));
+        }
+        return Ok(stay(agent)?);
+    }
+    // Root of a container may have no other users: it stays what it is there, and the launcher's
+    // sentences about what is missing say so.
+    if is_root && has_users(config.id_base) {
+        // Whoever started the agent may want it to end with it (`setpriv --pdeathsig`); the kernel
+        // forgets that wish with the change of users.
+        let wish = rustix::process::parent_process_death_signal()
+            .map_err(|e| AgentError::because("ask for the parent's wish", e))?;
+        let parent = rustix::process::getppid();
+        give_away(Path::new("."), config.id_base)
+            .map_err(|e| AgentError::because("give the state directory to the agent's user", e))?;
+        drop_to(config.id_base)?;
+        rustix::process::set_parent_process_death_signal(wish)
+            .map_err(|e| AgentError::because("keep to the parent's wish", e))?;
+        if wish.is_some() && rustix::process::getppid() != parent {
+            return Err(AgentError::new("go on: who started the agent has ended"));
+        }
+        return Ok(());
+    }
+    // As root this is part of giving root up. The launcher is a program of its own and stays as it
+    // is: it maps users into its namespace.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(|e| AgentError::because("close the memory to debuggers", e))
 }
 
 fn read_archive(path: &Path) -> Result<Vec<u8>, AgentError> {

@@ -13,7 +13,7 @@ use parapet_sandbox::confine::{self, Kind};
 use parapet_sandbox::failure;
 use parapet_sandbox::gateway;
 use parapet_sandbox::launch::Worker;
-use parapet_sandbox::launcher_process::enter_user_namespace;
+use parapet_sandbox::launcher_process::{enter_user_namespace, has_users};
 use parapet_sandbox::root::Root;
 use parapet_sandbox::spawn::{
     Limits, Network, Program, Sandbox, SpawnError, Users, spawn, spawn_task,
@@ -22,7 +22,7 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, openat};
 
 use crate::limits;
 use crate::options::Options;
-use crate::users::{self, Directory};
+use crate::users::Directory;
 
 /// How processes are kept apart here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,29 +144,6 @@ fn open_state(path: &Path, owner: Option<u32>) -> anyhow::Result<OwnedFd> {
     Ok(state)
 }
 
-/// Whether all users that are given out exist here: root of a container may lack them.
-fn has_users(base: u32) -> bool {
-    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else {
-        return false;
-    };
-    covers(
-        &map,
-        u64::from(base),
-        u64::from(base) + u64::from(users::SPAN),
-    )
-}
-
-/// Whether one line of an ID map (first inside, first outside, count) holds `first..end`.
-fn covers(map: &str, first: u64, end: u64) -> bool {
-    map.lines().any(|line| {
-        let numbers: Vec<u64> = line
-            .split_whitespace()
-            .filter_map(|number| number.parse().ok())
-            .collect();
-        matches!(numbers[..], [inside, _, count] if inside <= first && end <= inside + count)
-    })
-}
-
 /// Puts a process into a group, as each start will.
 fn try_groups(groups: &Groups) -> Result<(), Box<dyn std::error::Error>> {
     let group: Group = groups.make("trial", &limits::worker(Worker::Ingest, 0))?;
@@ -238,22 +215,5 @@ impl Host {
     /// The state directory.
     pub(crate) fn state(&self) -> std::os::fd::BorrowedFd<'_> {
         self.state.as_fd()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_root_without_the_users_that_are_given_out_is_known() {
-        assert!(covers(
-            "         0          0 4294967295\n",
-            0x5000_0000,
-            0x6000_0000
-        ));
-        assert!(!covers("0 100000 65536\n", 0x5000_0000, 0x6000_0000));
-        assert!(!covers("0 1000 1\n1 100000 65536\n", 0, 2));
-        assert!(!covers("", 0, 1));
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! It starts workers and applications from typed requests of the agent and tells the agent what
 //! became of them. One thread, one loop. It parses nothing but its command line and those
-//! requests, opens no socket, and ends with the agent's end of the channel; everything it has
-//! started ends with it. As an ordinary user it works in a user namespace of its own and says what
-//! that cannot give. See `docs/sandbox.md`.
+//! requests, listens nowhere by itself, and ends with the agent's end of the channel; everything it
+//! has started ends with it. The agent starts it, or a service manager that listens for the agent
+//! and leaves it the socket. As an ordinary user it works in a user namespace of its own and says
+//! what that cannot give. See `docs/sandbox.md`.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +15,6 @@ mod limits;
 mod measure;
 mod names;
 mod options;
-mod remove;
 mod requests;
 mod roots;
 mod users;
@@ -24,7 +24,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use options::Options;
 use parapet_sandbox::channel::Channel;
-use parapet_sandbox::{confine, inherited};
+use parapet_sandbox::inherited::{self, Door};
+use parapet_sandbox::{confine, split};
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
@@ -45,7 +46,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
-    let channel = inherited::channel()?;
+    let channel = match inherited::door()? {
+        Door::Agent(channel) => channel,
+        Door::Listening(socket) => split::accept_agent(socket, options.id_base)?,
+    };
     // Before the first request, and before the first child, which inherits it.
     confine::launcher()?;
     let host = host::prepare(options).context("prepare the host")?;

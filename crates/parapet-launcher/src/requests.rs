@@ -18,6 +18,7 @@ use parapet_sandbox::confine;
 use parapet_sandbox::failure;
 use parapet_sandbox::gateway::{Namespace, Sockets, furnish};
 use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Resources, Separation, Signal, Worker};
+use parapet_sandbox::remove::remove;
 use parapet_sandbox::root::open_below;
 use parapet_sandbox::spawn::{
     Limits, Network, Program, Running, Sandbox, SpawnError, Users, spawn, spawn_prepared,
@@ -32,7 +33,6 @@ use crate::host::{Host, Isolation};
 use crate::limits::{self, LimitsError};
 use crate::measure::measure;
 use crate::names::{Image, Name, NameError};
-use crate::remove::remove;
 use crate::roots::{self, Extras, RootsError};
 use crate::users::UsersError;
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use parapet_sandbox::launcher_process::USERS;
 use parapet_sandbox::spawn::Users;
 use thiserror::Error;
 
@@ -22,7 +23,7 @@ pub(crate) const LOWEST_BASE: u32 = 65_536;
 pub(crate) const HIGHEST_BASE: u32 = (1 << 31) - SPAN;
 
 // Users are signed numbers in some software still.
-const _: () = assert!(HIGHEST_BASE + SPAN <= 1 << 31);
+const _: () = assert!(HIGHEST_BASE + SPAN <= 1 << 31 && SPAN == USERS);
 
 /// What a worker runs as inside.
 const WORKER: u32 = 1000;

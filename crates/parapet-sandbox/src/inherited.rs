@@ -1,7 +1,7 @@
 //! How a started process finds the channel that its starter left it as descriptor 3.
 //!
-//! Every worker and the launcher call [`channel`] first thing in `main`. It alone turns a number
-//! into an owned descriptor, so that those programs can forbid `unsafe`.
+//! Every worker calls [`channel`] first thing in `main`, the launcher [`door`]. They alone turn a
+//! number into an owned descriptor, so that those programs can forbid `unsafe`.
 
 #![expect(
     unsafe_code,
@@ -33,6 +33,32 @@ pub enum InheritedError {
 
 /// Takes over the channel at descriptor 3. Once per process, before descriptors are opened.
 pub fn channel() -> Result<Channel, InheritedError> {
+    take().map(Channel::from_fd)
+}
+
+/// What the launcher's starter left it.
+#[derive(Debug)]
+pub enum Door {
+    /// The agent is at the other end.
+    Agent(Channel),
+    /// An agent is still to come: a service manager listens for it.
+    Listening(OwnedFd),
+}
+
+/// Takes over the channel at descriptor 3, or the socket at which one is to be accepted. Once per
+/// process, before descriptors are opened.
+pub fn door() -> Result<Door, InheritedError> {
+    let fd = take()?;
+    let listens =
+        rustix::net::sockopt::socket_acceptconn(&fd).map_err(|_| InheritedError::NoChannel)?;
+    Ok(if listens {
+        Door::Listening(fd)
+    } else {
+        Door::Agent(Channel::from_fd(fd))
+    })
+}
+
+fn take() -> Result<OwnedFd, InheritedError> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(InheritedError::Taken);
@@ -48,7 +74,5 @@ pub fn channel() -> Result<Channel, InheritedError> {
     // SAFETY: the descriptor is open (it answered above) and was left for this call by whoever
     // started the process: the standard library opens none before `main`, and `TAKEN` lets only
     // one caller become its owner.
-    Ok(Channel::from_fd(unsafe {
-        OwnedFd::from_raw_fd(CHANNEL_FD)
-    }))
+    Ok(unsafe { OwnedFd::from_raw_fd(CHANNEL_FD) })
 }

@@ -66,6 +66,33 @@ pub enum LauncherProcessError {
 pub fn spawn_launcher(options: &LauncherOptions) -> Result<(Child, Channel), LauncherProcessError> {
     let (ours, theirs) = Channel::pair()?;
     let theirs = theirs.into_fd();
+    let mut command = command(options);
+    // Whatever its number, after this call number 3 is taken, so that the pipe by which std learns
+    // of a failed exec cannot be what the child overwrites there.
+    let theirs = fcntl_dupfd_cloexec(&theirs, CHANNEL_FD).map_err(ChannelError::from)?;
+    kernel::place_in(&mut command, theirs.as_raw_fd(), CHANNEL_FD);
+    let child = command
+        .spawn()
+        .map_err(|source| LauncherProcessError::Start {
+            executable: options.executable.clone(),
+            source,
+        })?;
+    Ok((child, ours))
+}
+
+/// Becomes the launcher, which takes over descriptor 3 from here: a socket at which a service
+/// manager listens for the agent ([`crate::split`]). Returns only on failure.
+#[must_use]
+pub fn become_launcher(options: &LauncherOptions) -> LauncherProcessError {
+    let source = command(options).exec();
+    LauncherProcessError::Start {
+        executable: options.executable.clone(),
+        source,
+    }
+}
+
+/// The launcher's command line, in an empty environment.
+fn command(options: &LauncherOptions) -> Command {
     let mut command = Command::new(&options.executable);
     command
         .arg("--channel-fd")
@@ -86,17 +113,32 @@ pub fn spawn_launcher(options: &LauncherOptions) -> Result<(Child, Channel), Lau
     if let Some(onnxruntime) = &options.onnxruntime {
         command.arg("--onnxruntime").arg(onnxruntime);
     }
-    // Whatever its number, after this call number 3 is taken, so that the pipe by which std learns
-    // of a failed exec cannot be what the child overwrites there.
-    let theirs = fcntl_dupfd_cloexec(&theirs, CHANNEL_FD).map_err(ChannelError::from)?;
-    kernel::place_in(&mut command, theirs.as_raw_fd(), CHANNEL_FD);
-    let child = command
-        .spawn()
-        .map_err(|source| LauncherProcessError::Start {
-            executable: options.executable.clone(),
-            source,
-        })?;
-    Ok((child, ours))
+    command
+}
+
+/// All users of an appliance, from the base on: 2^24, so that many appliances have room beside each
+/// other, as a demo and the host's own.
+pub const USERS: u32 = 1 << 24;
+
+/// Whether all users that are given out from `base` on exist here: root of a container may lack
+/// them.
+#[must_use]
+pub fn has_users(base: u32) -> bool {
+    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else {
+        return false;
+    };
+    covers(&map, u64::from(base), u64::from(base) + u64::from(USERS))
+}
+
+/// Whether one line of an ID map (first inside, first outside, count) holds `first..end`.
+fn covers(map: &str, first: u64, end: u64) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        matches!(numbers[..], [inside, _, count] if inside <= first && end <= inside + count)
+    })
 }
 
 /// Makes an ordinary user root of a user namespace of its own, in which it may make others.
@@ -139,6 +181,12 @@ pub enum DropError {
 /// (`/root` is): enter the state directory first and use it by relative paths.
 pub fn drop_to(id: u32) -> Result<(), DropError> {
     kernel::become_user(id).map_err(|(step, source)| DropError::Refused { step, source })?;
+    stay(id)
+}
+
+/// Makes sure that this process, started as the ordinary user `id`, has nothing of root and no way
+/// to it: [`drop_to`] without its first step.
+pub fn stay(id: u32) -> Result<(), DropError> {
     let step = |step| {
         move |errno: rustix::io::Errno| DropError::Refused {
             step,
@@ -179,6 +227,18 @@ mod tests {
     /// Set in the copy of this test that gives up root.
     const INSIDE: &str = "PARAPET_TEST_DROP";
     const ID: u32 = ID_BASE + 7;
+
+    #[test]
+    fn a_root_without_the_users_that_are_given_out_is_known() {
+        assert!(covers(
+            "         0          0 4294967295\n",
+            0x5000_0000,
+            0x6000_0000
+        ));
+        assert!(!covers("0 100000 65536\n", 0x5000_0000, 0x6000_0000));
+        assert!(!covers("0 1000 1\n1 100000 65536\n", 0, 2));
+        assert!(!covers("", 0, 1));
+    }
 
     #[test]
     fn root_is_given_up_for_good_and_by_every_thread() {

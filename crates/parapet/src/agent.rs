@@ -24,6 +24,10 @@ pub(crate) struct Arguments {
     /// Run this desired document, and each new version of the file, without a control plane
     #[arg(long, value_name = "FILE")]
     desired: Option<PathBuf>,
+    /// Use the launcher that a service manager starts at this socket; the agent is an ordinary user
+    /// from the beginning
+    #[arg(long, value_name = "SOCKET")]
+    launcher: Option<PathBuf>,
 }
 
 /// Runs until it is told to end.
@@ -32,11 +36,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     super::log_to_stderr();
     super::no_core_dumps();
-    let config = Config::load(
+    let mut config = Config::load(
         &arguments.data,
         arguments.config.as_deref(),
         arguments.enroll.as_deref(),
         arguments.desired.as_deref(),
     )?;
+    config.launcher.clone_from(&arguments.launcher);
     Ok(parapet_agent::run(config)?)
 }

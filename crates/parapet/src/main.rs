@@ -13,6 +13,7 @@ mod demo;
 mod doctor;
 mod fleet;
 mod key;
+mod launcher;
 mod principals;
 mod server;
 
@@ -39,6 +40,9 @@ enum Verb {
     Server(server::Arguments),
     /// Run an appliance: cameras, models and applications, as the control plane desires
     Agent(agent::Arguments),
+    /// Be the root half of an appliance that runs as two services (docs/hardening.md)
+    #[command(hide = true)]
+    Launcher(launcher::Arguments),
     /// Print a link that signs a browser in to the console, once, within a minute
     Console(console::Arguments),
     /// Applications: what each may use, whom it may call, who may call it
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Server(arguments) => server::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Agent(arguments) => agent::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Launcher(arguments) => launcher::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Console(arguments) => console::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::App(verb) => fleet::app::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Device(verb) => fleet::device::run(&verb).map(|()| ExitCode::SUCCESS),

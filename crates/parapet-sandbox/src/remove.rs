@@ -8,15 +8,16 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use parapet_sandbox::root::open_below;
 use rustix::fs::{AtFlags, Dir, OFlags, renameat, unlinkat};
 use rustix::io::Errno;
+
+use crate::root::open_below;
 
 /// Entries held in memory at a time.
 const BATCH: usize = 1024;
 
 /// Deletes the directory `name` in `parent`. Its absence is success.
-pub(crate) fn remove(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), String> {
+pub fn remove(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), String> {
     let top = match open_directory(parent, name) {
         Err(Errno::NOENT) => return Ok(()),
         other => other.map_err(failed("open it"))?,
