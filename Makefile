@@ -49,6 +49,11 @@ model: build ## Train the sample's detector on the synthetic scenes (minutes; no
 bench: build ## Speed as ratios against named peers (a minute; not part of CI)
 	tools/bench
 
+.PHONY: install
+install: setup ## Release build below PREFIX (default /usr/local), with the units of systemd (docs/hardening.md)
+	cargo build --release --locked $(BINARIES)
+	tools/install $(PREFIX)
+
 .PHONY: sbom
 sbom: setup ## Software bill of materials (CycloneDX) of each executable, into target/sbom
 	tools/sbom

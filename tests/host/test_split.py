@@ -198,3 +198,56 @@ def test_a_second_agent_in_the_same_directory_is_refused(split):
     wait_for("status.json", split.status)
     assert split.agent().wait(LIMIT_S) == 1
     assert "an agent or a reset works there" in split.log("agent")
+
+
+@needs_root
+def test_an_appliance_is_emptied_after_its_end_and_not_before(split):
+    """As the operator does it: told first, refused while it runs, done with --yes."""
+
+    def reset(*more):
+        done = subprocess.run(
+            [str(PARAPET), "agent", "reset", "--data", str(split.data), *more],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    split.launcher()
+    split.open_to(AGENT, 0o600)
+    agent = split.agent()
+    wait_for("the agent's key", (split.data / "device/secrets.key").exists)
+    code, said = reset("--yes")
+    assert code == 1 and "an agent or a reset works there" in said, said
+    agent.terminate()
+    assert agent.wait(LIMIT_S) == 0, split.log("agent")
+    code, said = reset()
+    assert code == 1 and "--yes" in said, said
+    assert (split.data / "device/secrets.key").exists()
+    code, said = reset("--yes")
+    assert code == 0 and said.startswith("keys: 1 "), said
+    assert [path.name for path in split.data.iterdir()] == ["lock"]
+
+
+@needs_root
+def test_an_agent_that_gives_root_up_still_ends_with_who_started_it(split):
+    """The kernel forgets a parent-death signal with the change of users."""
+    command = ["setpriv", "--pdeathsig", "TERM", "--", str(PARAPET), "agent"]
+    command += ["--data", str(split.data), "--config", str(split.config)]
+    command += ["--desired", str(split.document)]
+    program = "import subprocess, sys; subprocess.Popen(sys.argv[1:]).wait()"
+    parent = split.start(
+        "parent", ["unshare", "--net", "/usr/bin/python3", "-c", program, *command]
+    )
+    agent = wait_for("status.json", split.status)["pid"]
+    assert Path(f"/proc/{agent}").stat().st_uid in (0, AGENT)
+    parent.kill()
+    parent.wait(LIMIT_S)
+
+    def ended():
+        with contextlib.suppress(FileNotFoundError):
+            status = Path(f"/proc/{agent}/status").read_text(encoding="utf-8")
+            return "State:\tZ" in status
+        return True
+
+    wait_for("the agent's end with its parent", ended)

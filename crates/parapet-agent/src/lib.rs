@@ -5,7 +5,7 @@
 //! ordinary user: root is left to the launcher before the first thread. Never reaches a camera,
 //! never maps what an application wrote, never runs anything of a package itself.
 //!
-//! Entry points: [`Config::load`], [`run`], and [`read_status`] and [`examine`] for those who look
+//! Entry points: [`Config::load`], [`run`], [`run_launcher`], [`reset`], and [`read_status`] and [`examine`] for those who look
 //! from outside.
 
 #![forbid(unsafe_code)]
@@ -33,6 +33,7 @@ mod model;
 mod packets;
 mod rate;
 mod relay;
+mod reset;
 mod sdk;
 mod secrets;
 mod start;
@@ -44,5 +45,6 @@ mod views;
 
 pub use config::{Config, ConfigError};
 pub use limits::{Cpus, Defaults, Size, ValueError, human};
+pub use reset::{ResetError, reset};
 pub use start::{AgentError, run, run_launcher};
 pub use status::{Status, read_status};

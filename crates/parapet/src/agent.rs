@@ -1,20 +1,24 @@
-//! `parapet agent`: the appliance.
+//! `parapet agent`: the appliance, and its end.
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use parapet_agent::Config;
 
 /// Arguments of `parapet agent`.
 #[derive(Debug, clap::Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Started as root, it leaves root to parapet-launcher and goes on as a user \
                         of its own; started as anybody else it says what is then missing."
 )]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Where everything is kept: identity, ledger, assets, logs
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    data: Option<PathBuf>,
     /// The archive of `ProvisionDevice`, certificates-omni_NAME.zip, for the first start
     #[arg(long, value_name = "ZIP", conflicts_with = "desired")]
     enroll: Option<PathBuf>,
@@ -30,18 +34,60 @@ pub(crate) struct Arguments {
     launcher: Option<PathBuf>,
 }
 
-/// Runs until it is told to end.
+/// What else there is to do with an appliance; without one of these it runs.
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Empty an appliance that does not run: keys first, then all the rest of its state directory
+    Reset(Reset),
+}
+
+/// Arguments of `parapet agent reset`.
+#[derive(Debug, clap::Args)]
+struct Reset {
+    /// The state directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Do it; without this it is only said what would be done
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Runs until it is told to end, or does what else is asked for.
 ///
 /// No thread may have been started before: root is given up for the whole process.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Verb::Reset(reset)) = &arguments.verb {
+        return reset.run();
+    }
     super::log_to_stderr();
     super::no_core_dumps();
+    let data = arguments.data.as_deref().context("find --data")?;
     let mut config = Config::load(
-        &arguments.data,
+        data,
         arguments.config.as_deref(),
         arguments.enroll.as_deref(),
         arguments.desired.as_deref(),
     )?;
     config.launcher.clone_from(&arguments.launcher);
     Ok(parapet_agent::run(config)?)
+}
+
+impl Reset {
+    fn run(&self) -> Result<()> {
+        if !self.yes {
+            bail!(
+                "reset {data}: its keys would be overwritten and deleted, then everything else in \
+                 there: identity, camera passwords, applications and their storage, models, logs. \
+                 Nothing brings them back. Say --yes to do it",
+                data = self.data.display()
+            );
+        }
+        parapet_agent::reset(&self.data, &mut |step| println!("{step}"))?;
+        eprintln!(
+            "The appliance knows nothing any more. Delete the device at the control plane \
+             (DeleteDevice) and change the passwords of the cameras it knew: flash storage may \
+             keep the old blocks of an overwritten file for a while."
+        );
+        Ok(())
+    }
 }
