@@ -3,9 +3,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use parapet_device::confinement::{HostPort, host_name};
-use parapet_sandbox::launcher_process::{ID_BASE, LauncherOptions};
+use parapet_sandbox::launcher_process::{ID_BASE, LauncherOptions, RUN};
+use parapet_sandbox::zones::Ports;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
@@ -24,6 +26,9 @@ pub enum ConfigError {
     /// The file is not what it should be.
     #[error("read {path}: {1}", path = .0.display())]
     Parse(PathBuf, String),
+    /// Ports that cannot be used.
+    #[error("read {path}: network.{1}", path = .0.display())]
+    Network(PathBuf, String),
     /// A path does not lead anywhere.
     #[error("find {what} at {path}: set `{key}` in the configuration file", path = .path.display())]
     Missing {
@@ -55,6 +60,12 @@ pub struct Config {
     pub onnxruntime: Option<PathBuf>,
     /// First host user and group of Parapet's processes.
     pub id_base: u32,
+    /// Where the camera zone is kept while nothing runs.
+    pub run: PathBuf,
+    /// The host's ports, for the rules that keep networks apart; `None` for no rules.
+    pub network: Option<Ports>,
+    /// Whether a camera may be on this host itself, for who develops.
+    pub loopback_cameras: bool,
     /// Memory for frames.
     pub ring_bytes: u64,
     /// Limits of applications whose policies set none.
@@ -117,6 +128,8 @@ struct Paths {
     libexec: Option<PathBuf>,
     sdk: Option<PathBuf>,
     onnxruntime: Option<PathBuf>,
+    /// Where the camera zone is kept.
+    run: Option<PathBuf>,
     /// Searched for the wheel `onnxruntime`.
     #[serde(default)]
     site_packages: Vec<PathBuf>,
@@ -151,14 +164,51 @@ struct Process {
     id_base: Option<u32>,
 }
 
-/// Read already, used when the camera zone comes: one flat network until then.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Which port is whose (`docs/zones.md`).
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Network {
-    #[serde(default)]
     uplink: Vec<String>,
-    #[serde(default)]
     cameras: Vec<String>,
+    camera_addresses: Vec<String>,
+    others: Vec<String>,
+    rules: bool,
+    loopback_cameras: bool,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            uplink: Vec::new(),
+            cameras: Vec::new(),
+            camera_addresses: Vec::new(),
+            others: Vec::new(),
+            rules: true,
+            loopback_cameras: false,
+        }
+    }
+}
+
+impl Network {
+    /// The ports, or the field at fault with its remedy.
+    fn ports(&self) -> Result<Ports, String> {
+        let ports = Ports {
+            uplink: list("uplink", &self.uplink)?,
+            cameras: list("cameras", &self.cameras)?,
+            camera_addresses: list("camera_addresses", &self.camera_addresses)?,
+            others: list("others", &self.others)?,
+        };
+        ports.check().map_err(|error| error.to_string())?;
+        Ok(ports)
+    }
+}
+
+fn list<T: FromStr<Err: ToString>>(field: &str, texts: &[String]) -> Result<Vec<T>, String> {
+    texts
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<_, T::Err>>()
+        .map_err(|error| format!("{field}: {}", error.to_string()))
 }
 
 impl Config {
@@ -183,10 +233,12 @@ impl Config {
                     .map_err(|e| ConfigError::Parse(path.to_owned(), e.to_string()))?
             }
         };
-        let Network { uplink, cameras } = parsed.network;
-        if !uplink.is_empty() || !cameras.is_empty() {
-            tracing::warn!(?uplink, ?cameras, "network ports are not separated yet");
-        }
+        let ports = parsed
+            .network
+            .ports()
+            .map_err(|why| ConfigError::Network(file.unwrap_or(Path::new("")).to_owned(), why))?;
+        let uplink = ports.uplink.iter().map(ToString::to_string).collect();
+        let loopback_cameras = parsed.network.loopback_cameras || ports.cameras.is_empty();
         let beside = std::env::current_exe()
             .ok()
             .and_then(|path| path.parent().map(Path::to_owned))
@@ -231,6 +283,9 @@ impl Config {
             sdk,
             onnxruntime,
             id_base: parsed.process.id_base.unwrap_or(ID_BASE),
+            run: absolute(parsed.paths.run.as_deref().unwrap_or(Path::new(RUN)))?,
+            network: parsed.network.rules.then_some(ports),
+            loopback_cameras,
             ring_bytes: ring_mb.saturating_mul(1_000_000),
             limits: Defaults::of_this_machine().with(parsed.limits.of_applications()),
             region: "us-west-2".to_owned(),
@@ -251,6 +306,8 @@ impl Config {
             sdk: self.sdk.clone(),
             onnxruntime: self.onnxruntime.clone(),
             id_base: self.id_base,
+            run: self.run.clone(),
+            network: self.network.clone(),
         }
     }
 }
@@ -407,6 +464,40 @@ mod tests {
                 error.as_deref().is_some_and(|error| error.contains(key)),
                 "{wrong}: {error:?}"
             );
+        }
+    }
+
+    #[test]
+    fn ports_are_read_and_what_contradicts_is_refused_by_its_field() {
+        let paths = "[paths]\nlibexec = 'DIR/libexec'\nsdk = 'DIR/sdk'\n[network]\n";
+        let network = |text: &str| load(&format!("{paths}{text}\n")).1;
+        let config = network(
+            "uplink = ['eth0']\ncameras = ['eth1']\ncamera_addresses = ['10.77.1.1/24']\n\
+             others = ['docker0']",
+        )
+        .unwrap();
+        let ports = config.network.unwrap();
+        assert_eq!(ports.cameras, ["eth1".parse().unwrap()]);
+        assert!(!config.loopback_cameras);
+        let config = network("").unwrap();
+        assert!(config.network == Some(Ports::default()) && config.loopback_cameras);
+        let config = network("rules = false").unwrap();
+        assert_eq!(config.network, None);
+        for (text, field) in [
+            ("uplnk = ['eth0']", "uplnk"),
+            ("uplink = ['eth0 up']", "network.uplink: "),
+            (
+                "camera_addresses = ['10.0.0.1']",
+                "network.camera_addresses: ",
+            ),
+            ("cameras = ['eth1']", "network.uplink: "),
+            (
+                "uplink = ['eth0']\ncameras = ['eth1']\nothers = ['eth1']",
+                "network.others: ",
+            ),
+        ] {
+            let error = network(text).unwrap_err().to_string();
+            assert!(error.contains(field), "{text}: {error}");
         }
     }
 

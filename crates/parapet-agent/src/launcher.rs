@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use parapet_device::reported::{NetworkReport, Separation};
 use parapet_media::protocol::Hello;
 use parapet_sandbox::channel::{Channel, ChannelError};
 use parapet_sandbox::launch::{self, LaunchEvent, LaunchRequest, Resources, Signal, Worker};
+use parapet_sandbox::zones::PortAddress;
 use thiserror::Error;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -69,6 +71,8 @@ pub(crate) struct Host {
     pub(crate) missing: Vec<String>,
     /// How the networks are kept apart.
     pub(crate) network: NetworkReport,
+    /// Networks that the camera zone has an address in.
+    pub(crate) camera_networks: Vec<PortAddress>,
 }
 
 struct Outgoing {
@@ -151,6 +155,8 @@ struct Shared {
     measurements: Mutex<HashMap<String, oneshot::Sender<Result<u64, String>>>>,
     /// Who waits for a socket inside an application; the launcher answers in order.
     doors: Mutex<Doors>,
+    /// In the order of the requests, which is that of the answers.
+    reaching: Mutex<HashMap<u64, VecDeque<oneshot::Sender<Option<String>>>>>,
     ended: watch::Sender<bool>,
 }
 
@@ -171,7 +177,7 @@ impl Launcher {
         let LaunchEvent::Ready {
             version,
             privileged,
-            separation,
+            network,
             missing,
         } = ready.header
         else {
@@ -190,6 +196,7 @@ impl Launcher {
             removals: Mutex::default(),
             measurements: Mutex::default(),
             doors: Mutex::default(),
+            reaching: Mutex::default(),
             ended: watch::Sender::new(false),
         });
         // Both end with the launcher, and with them the agent.
@@ -205,15 +212,16 @@ impl Launcher {
                 privileged,
                 missing,
                 network: NetworkReport {
-                    separation: match separation {
+                    separation: match network.separation {
                         launch::Separation::Separated => Separation::Separated,
                         launch::Separation::Filtered => Separation::Filtered,
                         launch::Separation::Flat => Separation::Flat,
                     },
-                    uplink: Vec::new(),
-                    cameras: Vec::new(),
-                    missing: Vec::new(),
+                    uplink: network.uplink.iter().map(ToString::to_string).collect(),
+                    cameras: network.cameras.iter().map(ToString::to_string).collect(),
+                    missing: network.missing,
                 },
+                camera_networks: network.camera_networks,
             },
         ))
     }
@@ -318,6 +326,26 @@ impl Launcher {
         }
     }
 
+    /// Lets an ingest reach these addresses and no others. After an error it reaches none.
+    pub(crate) async fn reach(
+        &self,
+        id: u64,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<(), StartError> {
+        let (done, answer) = oneshot::channel();
+        lock(&self.shared.reaching)
+            .entry(id)
+            .or_default()
+            .push_back(done);
+        self.request(LaunchRequest::Reach { id, addresses }, Vec::new());
+        match timeout(START_LIMIT, answer).await {
+            Err(_) => Err(StartError::Timeout),
+            Ok(Err(_)) => Err(StartError::LauncherEnded),
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(error))) => Err(StartError::Refused(error)),
+        }
+    }
+
     /// Deletes an instance's files.
     pub(crate) async fn remove(&self, instance: &str) -> Result<(), StartError> {
         let (done, answer) = oneshot::channel();
@@ -395,6 +423,11 @@ impl Door {
 }
 
 impl Process {
+    /// Its number in requests.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// What it writes to standard error (and, for applications, output); once.
     pub(crate) fn take_output(&mut self) -> Option<pipe::Receiver> {
         self.output.take()
@@ -476,6 +509,7 @@ impl Drop for Process {
         }
         lock(&self.launcher.shared.waiting).remove(&self.id);
         lock(&self.launcher.shared.doors).remove(&self.id);
+        lock(&self.launcher.shared.reaching).remove(&self.id);
     }
 }
 
@@ -511,7 +545,7 @@ async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
             }
         };
         let (id, life) = match event {
-            LaunchEvent::Ready { .. } | LaunchEvent::Reached { .. } => continue,
+            LaunchEvent::Ready { .. } => continue,
             LaunchEvent::Socket { id, error } => {
                 if let Some(waits) = next_at_the_door(&shared, id) {
                     let missing = || error.unwrap_or_else(|| "no socket came".to_owned());
@@ -526,6 +560,16 @@ async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
                     (None, Err(_)) => Ok(None),
                 };
                 (id, Life::Started(gateway))
+            }
+            LaunchEvent::Reached { id, error } => {
+                let done = lock(&shared.reaching)
+                    .get_mut(&id)
+                    .and_then(VecDeque::pop_front);
+                if let Some(done) = done {
+                    // Whoever asked may have turned to another address since.
+                    let _ = done.send(error);
+                }
+                continue;
             }
             LaunchEvent::Failed { id, message } => (id, Life::Failed(message)),
             LaunchEvent::Exited {
@@ -563,6 +607,7 @@ async fn read_events(socket: Arc<PacketSocket>, shared: Arc<Shared>) {
     shared.ended.send_replace(true);
     lock(&shared.waiting).clear();
     lock(&shared.removals).clear();
+    lock(&shared.reaching).clear();
     lock(&shared.measurements).clear();
     lock(&shared.doors).clear();
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use parapet_device::confinement::Network;
 use parapet_device::{DesiredDocument, DeviceId, Generation};
 use parapet_plan::Capacity;
 use parapet_sandbox::channel::Channel;
@@ -19,12 +20,14 @@ use parapet_sandbox::launcher_process::{
     DropError, LauncherProcessError, become_launcher, drop_to, has_users, spawn_launcher, stay,
 };
 use parapet_sandbox::split::{SplitError, connect_launcher};
+use parapet_sandbox::zones::{Level, Ports};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::board::Board;
+use crate::camera::place::Places;
 use crate::config::Config;
 use crate::engine;
 use crate::gateway::{OffLimits, Outside};
@@ -255,6 +258,16 @@ async fn appliance(
     for missing in &host.missing {
         tracing::warn!(privileged = host.privileged, "{missing}");
     }
+    tracing::info!(separation = %host.network.separation, "networks of cameras and uplink");
+    for missing in &host.network.missing {
+        tracing::warn!(separation = %host.network.separation, "{missing}");
+    }
+    let own_ports = |ports: &Ports| ports.level() == Level::Separated;
+    let places = Arc::new(Places {
+        on_host: config.loopback_cameras,
+        networks: host.camera_networks.clone(),
+        separated: config.network.as_ref().is_some_and(own_ports),
+    });
     let asked_to_end = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -266,6 +279,7 @@ async fn appliance(
         root,
         launcher: launcher.clone(),
         host,
+        places,
         enroll,
     };
     let (end, ends) = watch::channel(false);
@@ -290,6 +304,7 @@ struct Appliance {
     root: PathBuf,
     launcher: Launcher,
     host: crate::launcher::Host,
+    places: Arc<Places>,
     enroll: Option<Vec<u8>>,
 }
 
@@ -300,6 +315,7 @@ impl Appliance {
             root,
             launcher,
             host,
+            places,
             enroll,
         } = self;
         let device_directory = root.join("device");
@@ -320,6 +336,12 @@ impl Appliance {
         let region = server
             .as_ref()
             .map_or_else(|| config.region.clone(), |s| s.region().to_owned());
+
+        let camera_networks = places.networks.iter().map(|network| Network {
+            address: network.address,
+            prefix: network.prefix,
+        });
+        let camera_networks = camera_networks.collect();
 
         let ledger = Ledger::open(&root.join("ledger"), device.clone())?;
         let secrets = Arc::new(Secrets::open(&device_directory, origin.clone())?);
@@ -360,13 +382,14 @@ impl Appliance {
             storage: storage.clone(),
             outside: Arc::new(Outside {
                 hosts: config.applications.hosts,
-                off_limits: OffLimits::new(Vec::new()),
+                off_limits: OffLimits::new(camera_networks),
             }),
             inbound: Arc::new(Inbound::new(
                 config.uplink,
                 Certificates::new(device_directory.join("inbound"), config.applications.names),
             )),
             region,
+            places,
         };
         let mut engine = tokio::spawn(engine::run(engine, desired, applied_sender));
         let written = Arc::clone(&reporter);

@@ -1,51 +1,39 @@
-//! The camera's address: checked before anything is connected.
+//! The camera's URL: checked before anything is connected, and given its address.
+
+use std::net::SocketAddr;
 
 use parapet_media::protocol::CameraFault;
 use url::Url;
 
 use crate::fault::Fault;
 
-/// The port of RTSP.
-const RTSP_PORT: u16 = 554;
-
-/// A camera's address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) url: Url,
-    /// Without the brackets of IPv6.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-impl Address {
-    /// Reads `rtsp://host[:port]/path`. The text itself is never repeated: it may hold a password
-    /// in spite of the rules.
-    pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
-        let wrong = |why: &str| Fault::lasting(CameraFault::Unreachable, why);
-        let url = Url::parse(text).map_err(|error| {
-            wrong(&format!(
-                "the camera's address is no URL ({error}); write rtsp://HOST[:PORT]/PATH"
-            ))
-        })?;
-        if url.scheme() != "rtsp" {
-            return Err(wrong(
-                "the camera's address is not of the kind rtsp://HOST[:PORT]/PATH",
-            ));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(
-                "the camera's address holds a user name or password; give them as credentials",
-            ));
-        }
-        let host = url.host_str().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| wrong("the camera's address names no host"))?;
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let port = url.port().unwrap_or(RTSP_PORT);
-        Ok(Self { url, host, port })
+/// Reads `rtsp://host[:port]/path` and puts the address in the place of its host and port, so that
+/// nothing is looked up and nothing else connected to. The text itself is never repeated: it may
+/// hold a password in spite of the rules.
+pub(crate) fn to_ask(text: &str, address: SocketAddr) -> Result<Url, Fault> {
+    let wrong = |why: &str| Fault::lasting(CameraFault::Unreachable, why);
+    let mut url = Url::parse(text).map_err(|error| {
+        wrong(&format!(
+            "the camera's address is no URL ({error}); write rtsp://HOST[:PORT]/PATH"
+        ))
+    })?;
+    if url.scheme() != "rtsp" {
+        return Err(wrong(
+            "the camera's address is not of the kind rtsp://HOST[:PORT]/PATH",
+        ));
     }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong(
+            "the camera's address holds a user name or password; give them as credentials",
+        ));
+    }
+    let no_host = || wrong("the camera's address names no host");
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(no_host());
+    }
+    url.set_ip_host(address.ip()).map_err(|()| no_host())?;
+    url.set_port(Some(address.port())).map_err(|()| no_host())?;
+    Ok(url)
 }
 
 #[cfg(test)]
@@ -53,20 +41,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_cameras_are_read() {
-        let parts = |text| {
-            let address = Address::parse(text).unwrap();
-            (address.host, address.port)
+    fn the_given_address_takes_the_hosts_place_and_the_path_stays() {
+        let asked = |text, address: &str| {
+            let url = to_ask(text, address.parse().unwrap()).unwrap();
+            url.as_str().to_owned()
         };
         assert_eq!(
-            parts("rtsp://10.0.0.7/stream?x=1"),
-            ("10.0.0.7".to_owned(), 554)
+            asked("rtsp://cam.local:8554/a/b?x=1&y", "10.0.0.7:8554"),
+            "rtsp://10.0.0.7:8554/a/b?x=1&y"
         );
         assert_eq!(
-            parts("rtsp://cam.local:8554/a"),
-            ("cam.local".to_owned(), 8554)
+            asked("rtsp://10.0.0.7/stream", "10.0.0.7:554"),
+            "rtsp://10.0.0.7:554/stream"
         );
-        assert_eq!(parts("rtsp://[::1]:99/"), ("::1".to_owned(), 99));
+        assert_eq!(
+            asked("rtsp://cam/", "[2001:db8::7]:99"),
+            "rtsp://[2001:db8::7]:99/"
+        );
     }
 
     #[test]
@@ -81,7 +72,7 @@ mod tests {
             "rtsp://admin:hunter2@host/",
             "rtsp://admin@host/",
         ] {
-            let fault = Address::parse(text).unwrap_err();
+            let fault = to_ask(text, "10.0.0.7:554".parse().unwrap()).unwrap_err();
             assert_eq!(
                 (fault.code, fault.last),
                 (CameraFault::Unreachable, true),

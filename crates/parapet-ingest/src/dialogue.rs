@@ -2,10 +2,13 @@
 //! of their own, because a camera can hang anywhere and `retina` would wait for ever.
 //!
 //! A failure is told apart by its stage and the answer's status, never by an error's text.
-//! Redirects are not followed: a camera shall not point the password elsewhere.
+//! One connection is made, to the address that the agent has given, and all requests go over it:
+//! redirects are not followed, and whatever hosts a camera's answers name (`Content-Base`,
+//! `a=control`, `c=`, `destination=`) are words only.
 
 use std::future::Future;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +22,7 @@ use retina::codec::{CodecItem, FrameFormat};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::address::Address;
+use crate::address;
 use crate::clock::unix_time;
 use crate::fault::{Fault, bounded, quote};
 use crate::outbox::MAX_UNIT;
@@ -63,8 +66,8 @@ pub(crate) async fn run(source: &Source, sink: &Sink) -> Ended {
 }
 
 async fn open(source: &Source) -> Result<(Session<Described>, usize, Codec), Fault> {
-    let address = Address::parse(&source.url)?;
-    probe(&address).await?;
+    let url = address::to_ask(&source.url, source.address)?;
+    probe(source.address).await?;
     let credentials = source
         .credentials
         .clone()
@@ -72,12 +75,9 @@ async fn open(source: &Source) -> Result<(Session<Described>, usize, Codec), Fau
     let options = SessionOptions::default()
         .creds(credentials)
         .user_agent(concat!("parapet/", env!("CARGO_PKG_VERSION")).to_owned())
-        .teardown(TeardownPolicy::Auto);
-    let asked = timeout(
-        ANSWER_LIMIT,
-        Session::describe(address.url.clone(), options),
-    )
-    .await;
+        // `retina` would connect anew to say farewell, and to where the camera's description says.
+        .teardown(TeardownPolicy::Never);
+    let asked = timeout(ANSWER_LIMIT, Session::describe(url, options)).await;
     let mut session = match asked {
         Err(_) => return Err(no_answer("DESCRIBE")),
         Ok(Err(error)) => {
@@ -100,9 +100,9 @@ async fn open(source: &Source) -> Result<(Session<Described>, usize, Codec), Fau
 }
 
 /// Whether anything listens: the only way to tell refused, unreachable and silent apart.
-async fn probe(address: &Address) -> Result<(), Fault> {
-    let connect = TcpStream::connect((address.host.as_str(), address.port));
-    let place = bounded(&format!("{}:{}", address.host, address.port), 80);
+async fn probe(address: SocketAddr) -> Result<(), Fault> {
+    let connect = TcpStream::connect(address);
+    let place = address.to_string();
     match timeout(CONNECT_LIMIT, connect).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(match error.kind() {

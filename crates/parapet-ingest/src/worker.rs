@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use parapet_media::protocol::{Hello, IngestEvent, IngestRequest};
@@ -34,6 +35,8 @@ pub(crate) enum WorkerError {
 /// Which camera to read. No `Debug`: it holds a password.
 pub(crate) struct Source {
     pub(crate) url: String,
+    /// The one place that is connected to.
+    pub(crate) address: SocketAddr,
     pub(crate) credentials: Option<(String, String)>,
 }
 
@@ -86,8 +89,16 @@ pub(crate) async fn run(channel: Channel) -> Result<(), WorkerError> {
                 };
                 match request {
                     None => return Ok(()),
-                    Some(IngestRequest::Open { url, credentials }) => {
-                        break Source { url, credentials };
+                    Some(IngestRequest::Open {
+                        url,
+                        address,
+                        credentials,
+                    }) => {
+                        break Source {
+                            url,
+                            address,
+                            credentials,
+                        };
                     }
                     // Heard only by a wait: while a try is under way or pictures come, there is
                     // nothing to do.

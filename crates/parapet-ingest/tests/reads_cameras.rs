@@ -93,9 +93,13 @@ impl Ingest {
     }
 
     fn open(&self, url: &str, password: &str) {
+        // What the agent does before: a host as it is written, a name as this host's own.
+        let host = url.split('/').nth(2).unwrap_or_default();
+        let address = host.parse().unwrap_or(([127, 0, 0, 1], 1).into());
         let credentials = Some((USER.to_owned(), password.to_owned()));
         let request = IngestRequest::Open {
             url: url.to_owned(),
+            address,
             credentials,
         };
         self.channel.send(&request, &[], &[]).unwrap();
@@ -365,8 +369,9 @@ fn an_address_where_nothing_listens_is_refused_and_tried_again_with_growing_wait
     ingest.open("http://127.0.0.1/x", PASSWORD);
     let (code, _, retry) = ingest.failure();
     assert_eq!((code, retry), (CameraFault::Unreachable, None));
+    // A name is never looked up here: what counts is the address that came with it.
     ingest.open("rtsp://name.invalid/x", PASSWORD);
-    assert_eq!(ingest.failure().0, CameraFault::Unreachable);
+    assert_eq!(ingest.failure().0, CameraFault::Refused);
 }
 
 #[test]

@@ -23,6 +23,7 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, openat};
 use crate::limits;
 use crate::options::Options;
 use crate::users::Directory;
+use crate::zones::Zones;
 
 /// How processes are kept apart here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub(crate) struct Host {
     pub(crate) users: Directory,
     pub(crate) groups: Groups,
     pub(crate) machine_bytes: u64,
+    pub(crate) zones: Zones,
     pub(crate) missing: Vec<String>,
 }
 
@@ -64,6 +66,12 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
         isolation = Isolation::Bare;
         missing.push(bare(&error.to_string()));
     }
+    // Before anything is started. In a user namespace there is no host's network to rule.
+    let mut zones = if root {
+        Zones::prepare(options)
+    } else {
+        Zones::not_root(options)
+    };
     // Only now: a handle from before would belong to the mounts that were left.
     let state = open_state(&options.state, root.then_some(options.id_base))?;
     let mut users = if root {
@@ -87,7 +95,7 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
         ));
     }
     if isolation != Isolation::Bare
-        && let Err(error) = try_out(&mut users)
+        && let Err(error) = try_out(&mut users, &zones)
     {
         isolation = Isolation::Bare;
         let cause = error
@@ -95,6 +103,7 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
             .map(|cause| format!(": {cause}"))
             .unwrap_or_default();
         missing.push(bare(&format!("failed to {error}{cause}")));
+        zones.without_sandboxes();
     }
     if isolation != Isolation::Users {
         missing.push(
@@ -120,6 +129,7 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
         users,
         groups,
         machine_bytes,
+        zones,
         missing,
     })
 }
@@ -162,15 +172,12 @@ fn try_groups(groups: &Groups) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Goes through a whole set-up up to the program, for a worker's and an application's kind.
-fn try_out(users: &mut Directory) -> Result<(), SpawnError> {
+fn try_out(users: &mut Directory, zones: &Zones) -> Result<(), SpawnError> {
     let nobody = std::collections::BTreeSet::new();
+    let cameras = zones.network().map_err(SpawnError::Join)?;
     let worker = Kind::Worker;
     let kinds = [
-        (
-            users.worker(&nobody).ok(),
-            Network::Host,
-            worker(Worker::Ingest),
-        ),
+        (users.worker(&nobody).ok(), cameras, worker(Worker::Ingest)),
         (
             users.worker(&nobody).ok(),
             Network::None,

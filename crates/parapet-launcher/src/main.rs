@@ -18,25 +18,30 @@ mod options;
 mod requests;
 mod roots;
 mod users;
+mod zones;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
-use options::Options;
+use options::{Options, Task};
 use parapet_sandbox::channel::Channel;
 use parapet_sandbox::inherited::{self, Door};
 use parapet_sandbox::{confine, split};
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
-    let options = match Options::parse(arguments) {
-        Ok(options) => options,
+    let task = match Task::parse(arguments) {
+        Ok(task) => task,
         Err(error) => {
             eprintln!("parapet-launcher: {error}\n{}", options::USAGE);
             return ExitCode::from(2);
         }
     };
-    match run(&options) {
+    let done = match task {
+        Task::Serve(options) => run(&options),
+        Task::RemoveZones { id_base, run } => zones::remove(&run, id_base),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("parapet-launcher: failed to {error:#}");

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, PipeReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use parapet_sandbox::channel::{Channel, ChannelError, Packet};
 use parapet_sandbox::confine;
 use parapet_sandbox::failure;
 use parapet_sandbox::gateway::{Namespace, Sockets, furnish};
-use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Resources, Separation, Signal, Worker};
+use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Resources, Signal, Worker};
 use parapet_sandbox::remove::remove;
 use parapet_sandbox::root::open_below;
 use parapet_sandbox::spawn::{
@@ -116,7 +117,7 @@ impl Process {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
-    Worker { user: u32 },
+    Worker { worker: Worker, user: u32 },
     Application { instance: Name },
 }
 
@@ -154,7 +155,7 @@ impl<'a> Requests<'a> {
         self.tell(&LaunchEvent::Ready {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             privileged: self.host.isolation == Isolation::Users,
-            separation: Separation::Flat,
+            network: self.host.zones.found().clone(),
             missing: self.host.missing.clone(),
         })?;
         loop {
@@ -288,7 +289,10 @@ impl<'a> Requests<'a> {
                 let started = self.application(id, wanted, fds);
                 self.started(id, started)
             }
-            LaunchRequest::Reach { id, .. } => self.tell(&LaunchEvent::Reached { id, error: None }),
+            LaunchRequest::Reach { id, addresses } => {
+                let error = self.reach(id, &addresses).err();
+                self.tell(&LaunchEvent::Reached { id, error })
+            }
             LaunchRequest::Socket { id } => self.socket(id),
             LaunchRequest::Signal { id, signal } => self.signal(id, signal),
             LaunchRequest::Measure { instance } => match self.measure(instance.clone()) {
@@ -324,9 +328,10 @@ impl<'a> Requests<'a> {
             .processes
             .values()
             .filter_map(|process| match process.kind {
-                Kind::Worker { user } => Some(user),
+                Kind::Worker { user, .. } => Some(user),
                 Kind::Application { .. } => None,
-            });
+            })
+            .chain(self.host.zones.spent());
         let users = self.host.users.worker(&taken.collect())?;
         let command = roots::worker_command(&self.host, worker)?;
         let descriptors = vec![null()?, null()?, stderr, channel];
@@ -336,7 +341,11 @@ impl<'a> Requests<'a> {
             &limits::worker(worker, self.host.machine_bytes),
         )?;
         let place = group.place()?;
-        let network = roots::network(worker);
+        // Ingest alone talks to cameras.
+        let network = match worker {
+            Worker::Ingest => self.host.zones.network().map_err(SpawnError::Join)?,
+            Worker::Codec | Worker::Infer => Network::None,
+        };
         let running = if self.host.isolation == Isolation::Bare {
             bare::spawn(Bare {
                 executable: self.host.libexec.join(roots::executable(worker)),
@@ -361,7 +370,12 @@ impl<'a> Requests<'a> {
             })?
         };
         let user = users.outside;
-        Ok(Process::new(running, Kind::Worker { user }, None, group))
+        Ok(Process::new(
+            running,
+            Kind::Worker { worker, user },
+            None,
+            group,
+        ))
     }
 
     fn application(
@@ -496,6 +510,25 @@ impl<'a> Requests<'a> {
         self.tell_with(&LaunchEvent::Socket { id, error }, &socket)
     }
 
+    /// Lets an ingest reach these addresses and no others, or ends it: what cannot be ruled must
+    /// not run.
+    fn reach(&mut self, id: u64, addresses: &[SocketAddr]) -> Result<(), String> {
+        let Some(process) = self.processes.get(&id) else {
+            return Err("reach a camera: its ingest has ended".to_owned());
+        };
+        let Kind::Worker {
+            worker: Worker::Ingest,
+            user,
+        } = process.kind
+        else {
+            return Err("reach a camera: only ingest does".to_owned());
+        };
+        self.host.zones.reach(user, addresses).inspect_err(|_| {
+            // Already gone is as good.
+            let _ = process.running.kill();
+        })
+    }
+
     fn signal(&self, id: u64, signal: Signal) -> anyhow::Result<()> {
         // An unknown number has ended a moment ago; its event is on the way.
         let Some(process) = self.processes.get(&id) else {
@@ -616,7 +649,13 @@ impl<'a> Requests<'a> {
             return Ok(());
         };
         let out_of_memory = process.group.ran_out_of_memory();
-        self.processes.remove(&id);
+        if let Some(Process {
+            kind: Kind::Worker { user, .. },
+            ..
+        }) = self.processes.remove(&id)
+        {
+            self.host.zones.forget(user);
+        }
         self.tell(&LaunchEvent::Exited {
             id,
             code,

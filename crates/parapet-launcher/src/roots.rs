@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use parapet_sandbox::gateway::RESOLV_CONF;
 use parapet_sandbox::launch::Worker;
 use parapet_sandbox::root::{Access, Origin, Proc, Root, RootError, open_below};
-use parapet_sandbox::spawn::{Command, Network};
+use parapet_sandbox::spawn::Command;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use thiserror::Error;
@@ -94,14 +94,6 @@ pub(crate) fn executable(worker: Worker) -> &'static str {
     }
 }
 
-/// Ingest alone talks to cameras. A namespace of the camera zone will take this place.
-pub(crate) fn network(worker: Worker) -> Network {
-    match worker {
-        Worker::Ingest => Network::Host,
-        Worker::Codec | Worker::Infer => Network::None,
-    }
-}
-
 /// A worker's root: the host's programs and libraries and its own executable, no data.
 pub(crate) fn worker_root(host: &Host, worker: Worker) -> Result<Root, RootsError> {
     let mut root = Root::new();
@@ -113,13 +105,8 @@ pub(crate) fn worker_root(host: &Host, worker: Worker) -> Result<Root, RootsErro
     let place = format!("opt/parapet/libexec/{name}");
     root.bind(&place, Origin::Host, &host.libexec.join(name), Access::Read)?;
     match worker {
-        Worker::Ingest => {
-            for file in ["etc/resolv.conf", "etc/hosts", "etc/nsswitch.conf"] {
-                root.bind_if_there(file, &format!("/{file}"))?;
-            }
-            root.proc(Proc::Processes)?;
-        }
-        Worker::Codec => root.proc(Proc::Processes)?,
+        // No resolver: ingest is told the address.
+        Worker::Ingest | Worker::Codec => root.proc(Proc::Processes)?,
         Worker::Infer => {
             let library = host
                 .onnxruntime

@@ -11,7 +11,7 @@ use parapet_sandbox::spawn::Users;
 use thiserror::Error;
 
 /// Users of one application instance.
-const RANGE: u32 = 65_536;
+pub(crate) const RANGE: u32 = 65_536;
 /// Most instances with a range: far above what an appliance of any size runs.
 const RANGES: u32 = 255;
 /// All users that are given out, from the base on: 2^24, so that many appliances have room beside

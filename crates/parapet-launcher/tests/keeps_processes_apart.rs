@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use parapet_sandbox::channel::Channel;
 use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Resources, Signal, Worker};
-use parapet_sandbox::launcher_process::{ID_BASE, LauncherOptions, spawn_launcher};
+use parapet_sandbox::launcher_process::{ID_BASE, LauncherOptions, RUN, spawn_launcher};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Longest wait for anything.
@@ -114,6 +114,9 @@ impl Host {
             sdk: path.join("sdk"),
             onnxruntime: None,
             id_base: ID_BASE,
+            run: RUN.into(),
+            // The host's own network is not these tests' to rule.
+            network: None,
         })
         .unwrap();
         let mut host = Self {

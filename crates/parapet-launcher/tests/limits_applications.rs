@@ -76,6 +76,8 @@ impl Host {
             libexec: path.join("libexec"),
             sdk: path.join("sdk"),
             onnxruntime: None,
+            run: parapet_sandbox::launcher_process::RUN.into(),
+            network: None,
             // Of this test process alone: groups of others are none of its business.
             id_base: 0x3000_0000 + std::process::id() % 0x1000_0000,
         })

@@ -7,6 +7,8 @@
 //!
 //! Times are microseconds since the epoch, positions and sizes pixels.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// A worker's first packet.
@@ -38,6 +40,8 @@ pub enum IngestRequest {
     Open {
         /// `rtsp://host[:port]/path`, no credentials in it.
         url: String,
+        /// Where its host is, as the agent has looked it up: the one address that is connected to.
+        address: SocketAddr,
         /// User name and password, if the camera has any.
         credentials: Option<(String, String)>,
     },

@@ -228,6 +228,15 @@ pub(crate) fn new_keyring() -> io::Result<()> {
 
 /// Brings up the loopback interface of this network namespace.
 pub(crate) fn raise_loopback() -> io::Result<()> {
+    set_interface("lo", libc::IFF_UP as libc::c_short)
+}
+
+/// Brings an interface of this network namespace down.
+pub(crate) fn shut_interface(name: &str) -> io::Result<()> {
+    set_interface(name, 0)
+}
+
+fn set_interface(name: &str, flags: libc::c_short) -> io::Result<()> {
     let socket = rustix::net::socket_with(
         rustix::net::AddressFamily::INET,
         rustix::net::SocketType::DGRAM,
@@ -236,10 +245,13 @@ pub(crate) fn raise_loopback() -> io::Result<()> {
     )?;
     // SAFETY: all-zero is a valid `ifreq`: numbers and an array of bytes.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = libc::c_char::from_ne_bytes([*from]);
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_flags = flags;
     // SAFETY: SIOCSIFFLAGS reads an `ifreq`, which lives through the call.
     check(i64::from(unsafe {
         libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)
@@ -314,6 +326,12 @@ pub(crate) fn unshare_user_and_mounts() -> io::Result<()> {
     check(i64::from(unsafe {
         libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)
     }))
+}
+
+/// Moves this thread into a network namespace of its own, without any interface up.
+pub(crate) fn unshare_network() -> io::Result<()> {
+    // SAFETY: the flag is a number; memory and descriptors stay as they are.
+    check(i64::from(unsafe { libc::unshare(libc::CLONE_NEWNET) }))
 }
 
 /// Whether this kernel filters system calls.

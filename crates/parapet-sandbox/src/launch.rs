@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::zones::{Port, PortAddress};
+
 /// Agent to launcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
@@ -102,6 +104,36 @@ pub enum Separation {
     Flat,
 }
 
+/// What has become of the networks' separation at the launcher's start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkFound {
+    /// The level reached.
+    pub separation: Separation,
+    /// Ports towards the control plane, as named.
+    pub uplink: Vec<Port>,
+    /// Ports in the camera zone; the uplink's where cameras share them.
+    pub cameras: Vec<Port>,
+    /// Networks that the camera zone has an address in.
+    pub camera_networks: Vec<PortAddress>,
+    /// What is not as it was asked for, a sentence with the remedy each.
+    pub missing: Vec<String>,
+}
+
+impl NetworkFound {
+    /// Nothing is kept apart, for this reason.
+    #[must_use]
+    pub fn flat(missing: Vec<String>) -> Self {
+        Self {
+            separation: Separation::Flat,
+            uplink: Vec::new(),
+            cameras: Vec::new(),
+            camera_networks: Vec::new(),
+            missing,
+        }
+    }
+}
+
 /// The kinds of worker: an executable each, beside `parapet`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -135,7 +167,7 @@ pub enum LaunchEvent {
         /// Whether the launcher is root: own users for every process.
         privileged: bool,
         /// How the networks are kept apart.
-        separation: Separation,
+        network: NetworkFound,
         /// What the host does not give, a sentence each, for the operator.
         missing: Vec<String>,
     },

@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::io::fcntl_dupfd_cloexec;
@@ -17,10 +17,14 @@ use thiserror::Error;
 
 use crate::channel::{Channel, ChannelError};
 use crate::kernel;
+use crate::zones::{Port, Ports};
 
 /// First host user of Parapet where `--id-base` names none: the agent's own. High, so that no
 /// account of the host and no range of `/etc/subuid` is likely to reach it, and below 2^31.
 pub const ID_BASE: u32 = 0x5000_0000;
+
+/// Where the camera zone is kept where `--run` says nothing else.
+pub const RUN: &str = "/run/parapet";
 
 /// The descriptor that the launcher finds its channel at.
 pub const CHANNEL_FD: RawFd = 3;
@@ -41,6 +45,11 @@ pub struct LauncherOptions {
     pub onnxruntime: Option<PathBuf>,
     /// First host user and group of Parapet, [`ID_BASE`] when in doubt.
     pub id_base: u32,
+    /// Where the camera zone is kept while nobody runs: [`RUN`] when in doubt. On a file system
+    /// that is empty after a boot.
+    pub run: PathBuf,
+    /// The host's ports, for the rules that keep networks apart; `None` for no rules at all.
+    pub network: Option<Ports>,
 }
 
 /// Why the launcher could not be started.
@@ -49,6 +58,9 @@ pub enum LauncherProcessError {
     /// No channel.
     #[error("make the launcher's channel")]
     Channel(#[from] ChannelError),
+    /// The zones stand still, or in part.
+    #[error("remove the zones: {0}")]
+    Remove(String),
     /// The executable did not start.
     #[error("start {}", executable.display())]
     Start {
@@ -105,6 +117,8 @@ fn command(options: &LauncherOptions) -> Command {
         .arg(&options.sdk)
         .arg("--id-base")
         .arg(options.id_base.to_string())
+        .arg("--run")
+        .arg(&options.run)
         .env_clear()
         .stdin(Stdio::null())
         // A group of its own: an interrupt from the terminal reaches the agent alone, which ends
@@ -112,6 +126,16 @@ fn command(options: &LauncherOptions) -> Command {
         .process_group(0);
     if let Some(onnxruntime) = &options.onnxruntime {
         command.arg("--onnxruntime").arg(onnxruntime);
+    }
+    if let Some(ports) = &options.network {
+        let list = |items: Vec<String>| items.join(",");
+        let ports_of = |ports: &[Port]| list(ports.iter().map(Port::to_string).collect());
+        let addresses = ports.camera_addresses.iter().map(ToString::to_string);
+        command
+            .args(["--uplink", &ports_of(&ports.uplink)])
+            .args(["--cameras", &ports_of(&ports.cameras)])
+            .args(["--camera-addresses", &list(addresses.collect())])
+            .args(["--others", &ports_of(&ports.others)]);
     }
     command
 }
@@ -139,6 +163,34 @@ fn covers(map: &str, first: u64, end: u64) -> bool {
             .collect();
         matches!(numbers[..], [inside, _, count] if inside <= first && end <= inside + count)
     })
+}
+
+/// Takes away what an appliance that does not run has left in the host's network: its table, its
+/// camera zone; the camera ports come back as they were. Nothing where there is nothing.
+pub fn remove_zones(
+    executable: &Path,
+    run: &Path,
+    id_base: u32,
+) -> Result<(), LauncherProcessError> {
+    let output = Command::new(executable)
+        .arg("--remove-zones")
+        .args(["--id-base", &id_base.to_string()])
+        .arg("--run")
+        .arg(run)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| LauncherProcessError::Start {
+            executable: executable.to_owned(),
+            source,
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(LauncherProcessError::Remove(
+        said.trim().chars().take(1000).collect(),
+    ))
 }
 
 /// Makes an ordinary user root of a user namespace of its own, in which it may make others.

@@ -292,7 +292,7 @@ fn enter(sandbox: Sandbox, outer: Outer, sync: &OwnedFd) -> Result<(), Failure> 
     // kernel's less trodden paths. The limit counts per namespace: it needs our own, and the
     // host's /proc while it is there.
     std::fs::write("/proc/sys/user/max_user_namespaces", "0").at(Step::NoNamespaces)?;
-    if network == Network::Loopback {
+    if matches!(network, Network::Loopback) {
         // What an image listens at is its own business in a network of its own: port 80 of a
         // container is open to it, as it was on the original.
         std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").at(Step::LowPorts)?;
@@ -322,7 +322,7 @@ fn enter(sandbox: Sandbox, outer: Outer, sync: &OwnedFd) -> Result<(), Failure> 
     unmount(".", UnmountFlags::DETACH).at(Step::Detach)?;
     chdir("/").at(Step::Detach)?;
     rustix::system::sethostname(b"parapet").at(Step::HostName)?;
-    if network == Network::Loopback {
+    if matches!(network, Network::Loopback) {
         kernel::raise_loopback().at(Step::Loopback)?;
     }
     limit(limits).at(Step::Limits)?;

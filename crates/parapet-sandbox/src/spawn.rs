@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::cgroup::Place;
 use crate::confine::{Kind, Outer};
 use crate::kernel::{self, Fork, Side};
+use crate::namespace::Namespace;
 use crate::root::Root;
 use crate::seccomp::FilterError;
 use crate::setup::{self, Report, Step};
@@ -29,7 +30,7 @@ use crate::setup::{self, Report, Step};
 const SETUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// The network of a sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Network {
     /// A namespace of its own without any interface up.
     None,
@@ -37,6 +38,8 @@ pub enum Network {
     Loopback,
     /// The host's.
     Host,
+    /// This one: the camera zone.
+    Join(Namespace),
 }
 
 /// The user and group of a sandbox.
@@ -120,6 +123,9 @@ pub enum SpawnError {
     /// The kernel makes no such child.
     #[error("make a process in namespaces of its own")]
     Fork(#[source] io::Error),
+    /// The namespace cannot be entered.
+    #[error("enter the camera zone")]
+    Join(#[source] io::Error),
     /// The child's users could not be set.
     #[error("give the process its users ({map})")]
     Users {
@@ -227,9 +233,15 @@ pub fn spawn_prepared<T>(
     sandbox: Sandbox,
     prepare: impl FnOnce(u32) -> T,
 ) -> Result<(Running, T), SpawnError> {
-    let fork = match sandbox.network {
-        Network::Host => Fork::Namespaces,
-        Network::None | Network::Loopback => Fork::NamespacesAndNetwork,
+    // The child is born where its parent stands. It has no capability there: the namespace belongs
+    // to the host's users and not to the child's own.
+    let (fork, visit) = match &sandbox.network {
+        Network::Host => (Fork::Namespaces, None),
+        Network::None | Network::Loopback => (Fork::NamespacesAndNetwork, None),
+        Network::Join(namespace) => {
+            let visit = namespace.visit().map_err(SpawnError::Join)?;
+            (Fork::Namespaces, Some(visit))
+        }
     };
     let outer = Outer::of(sandbox.kind)?;
     let (ours, theirs) = sync_sockets()?;
@@ -240,6 +252,7 @@ pub fn spawn_prepared<T>(
             setup::run(sandbox, outer, &theirs)
         }
         Side::Parent(pid, pidfd) => {
+            drop(visit);
             drop(theirs);
             let running = Running { pid, pidfd };
             let command = match &sandbox.program {

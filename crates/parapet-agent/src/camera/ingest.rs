@@ -1,15 +1,19 @@
 //! The ingest half of a camera: one process for its whole life, told anew where to look.
 //!
-//! Reads the wanted [`Source`] and the camera's secret; writes access units into the queue and
+//! Reads the wanted [`Source`], the camera's address by its name, and its secret; writes access units into the queue and
 //! the camera's faults onto the board. The password goes into one message and nowhere else.
 
-use parapet_media::protocol::{Codec, IngestEvent, IngestRequest};
+use std::net::SocketAddr;
+
+use parapet_media::protocol::{CameraFault, Codec, IngestEvent, IngestRequest};
 use parapet_sandbox::failure::with_causes;
 use parapet_sandbox::launch::Worker;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
+use url::Url;
 
 use super::assemble::Assembler;
+use super::place::{Place, Refusal};
 use super::{CameraContext, Health, Source, Unit};
 use crate::backoff::Backoff;
 use crate::logs;
@@ -43,9 +47,10 @@ pub(super) async fn run(
             }
             Ok((mut process, socket)) => {
                 let log = logs::forward(process.take_output(), health.line(), "ingest");
+                let id = process.id();
                 let end = tokio::select! {
                     end = process.exited() => end,
-                    ended = converse(&context, &socket, &mut source, &units, &health) => {
+                    ended = converse(&context, id, &socket, &mut source, &units, &health) => {
                         match ended {
                             Ended::Paused => { drop(log); continue }
                             Ended::Agent => return,
@@ -75,47 +80,81 @@ enum Ended {
 
 async fn converse(
     context: &CameraContext,
+    id: u64,
     socket: &PacketSocket,
     source: &mut watch::Receiver<Source>,
     units: &mpsc::Sender<Unit>,
     health: &Health,
 ) -> Ended {
+    let failed = Notify::new();
     let talk = async {
         loop {
             let wanted = source.borrow_and_update().clone();
             if wanted.paused {
                 return Ended::Paused;
             }
-            // A password that cannot be had yet must not hide that the address has changed.
+            // A password or a name that cannot be had yet must not hide that the address has
+            // changed.
             let opened = tokio::select! {
-                opened = open(context, socket, &wanted, health) => opened,
+                opened = open(context, id, socket, &wanted, health) => opened,
                 changed = source.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return Ended::Agent,
                 },
             };
-            if !opened {
+            let Some(address) = opened else {
                 return Ended::Worker;
-            }
-            if source.changed().await.is_err() {
-                return Ended::Agent;
+            };
+            tokio::select! {
+                changed = source.changed() => if changed.is_err() {
+                    return Ended::Agent;
+                },
+                () = moved(context, &wanted, address, &failed) => {}
             }
         }
     };
     tokio::select! {
         ended = talk => ended,
-        () = receive(socket, units, health) => Ended::Worker,
+        () = receive(socket, units, health, &failed) => Ended::Worker,
     }
 }
 
-/// Tells the worker where to look; waits for the secret as long as it takes.
+/// Returns when a camera that fails has got another address under its name.
+async fn moved(context: &CameraContext, source: &Source, address: SocketAddr, failed: &Notify) {
+    loop {
+        failed.notified().await;
+        let Ok(url) = Url::parse(&source.url) else {
+            continue;
+        };
+        match Place::of(&url) {
+            Ok(place) if place.is_name() => match context.places.find(&place).await {
+                Ok(found) if found != address => return,
+                // The same, or none for the moment: ingest tries again where it is.
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+}
+
+/// Tells the worker where to look, after the launcher has let it reach that; waits for address and
+/// secret as long as it takes. `None` when the worker is to be started anew.
 async fn open(
     context: &CameraContext,
+    id: u64,
     socket: &PacketSocket,
     source: &Source,
     health: &Health,
-) -> bool {
+) -> Option<SocketAddr> {
     let mut backoff = Backoff::for_network();
+    let address = loop {
+        match find(context, source).await {
+            Ok(address) => break address,
+            Err((code, why)) => health.ingest(Some((code.code(), why))),
+        }
+        tokio::time::sleep(backoff.next()).await;
+    };
+    backoff.reset();
     let credentials = match &source.secret {
         None => None,
         Some(reference) => loop {
@@ -130,14 +169,33 @@ async fn open(
             }
         },
     };
+    if let Err(error) = context.launcher.reach(id, vec![address]).await {
+        health.ingest(Some(("launch", error.to_string())));
+        return None;
+    }
     let request = IngestRequest::Open {
         url: source.url.clone(),
+        address,
         credentials,
     };
-    socket.send(&request, &[], &[]).await.is_ok()
+    socket.send(&request, &[], &[]).await.ok().map(|()| address)
 }
 
-async fn receive(socket: &PacketSocket, units: &mpsc::Sender<Unit>, health: &Health) {
+async fn find(context: &CameraContext, source: &Source) -> Result<SocketAddr, Refusal> {
+    let url = Url::parse(&source.url).map_err(|error| {
+        let why =
+            format!("the camera's address is no URL ({error}); write rtsp://HOST[:PORT]/PATH");
+        (CameraFault::Unreachable, why)
+    })?;
+    context.places.find(&Place::of(&url)?).await
+}
+
+async fn receive(
+    socket: &PacketSocket,
+    units: &mpsc::Sender<Unit>,
+    health: &Health,
+    failed: &Notify,
+) {
     let mut assembler = Assembler::default();
     let mut codec = None;
     let mut gate = Gate::default();
@@ -185,6 +243,7 @@ async fn receive(socket: &PacketSocket, units: &mpsc::Sender<Unit>, health: &Hea
                 retry_ms: _,
             } => {
                 health.ingest(Some((code.code(), message)));
+                failed.notify_one();
             }
         }
     }

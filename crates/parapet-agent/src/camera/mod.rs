@@ -1,6 +1,7 @@
 //! One camera: ingest process -> access units -> decoder process -> frames in a ring.
 //!
-//! Two tasks per camera, each the owner of one process: [`ingest`] (the RTSP dialogue) and
+//! Two tasks per camera, each the owner of one process: [`ingest`] (the RTSP dialogue; where the
+//! camera is, [`place`] decides) and
 //! [`decode`]. Between them a short queue of access units; when it is full, units are dropped up
 //! to the next key frame. The two fail and come back apart from each other, and no other camera
 //! notices. The untouched stream for the live view and for recording will branch off where
@@ -9,6 +10,7 @@
 mod assemble;
 mod decode;
 mod ingest;
+pub(crate) mod place;
 
 use std::sync::{Arc, Mutex};
 
@@ -169,6 +171,7 @@ pub(crate) struct CameraContext {
     pub(crate) launcher: Launcher,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) board: Board,
+    pub(crate) places: Arc<place::Places>,
 }
 
 impl Camera {

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use crate::board::Board;
 use crate::camera::CameraContext;
+use crate::camera::place::Places;
 use crate::gateway::Outside;
 use crate::inbound::Inbound;
 use crate::launcher::Launcher;
@@ -60,6 +61,8 @@ pub(crate) struct Context {
     pub(crate) inbound: Arc<Inbound>,
     /// `AWS_REGION` of the applications.
     pub(crate) region: String,
+    /// Which addresses may be a camera's.
+    pub(crate) places: Arc<Places>,
 }
 
 impl Context {
@@ -68,6 +71,7 @@ impl Context {
             launcher: self.launcher.clone(),
             secrets: Arc::clone(&self.secrets),
             board: self.board.clone(),
+            places: Arc::clone(&self.places),
         }
     }
 }

@@ -72,7 +72,7 @@ impl FakeLauncher {
         self.event(&LaunchEvent::Ready {
             version,
             privileged: false,
-            separation: parapet_sandbox::launch::Separation::Flat,
+            network: parapet_sandbox::launch::NetworkFound::flat(Vec::new()),
             missing: Vec::new(),
         });
         while let Ok(Some(packet)) = self.channel.recv::<LaunchRequest>() {
@@ -200,7 +200,10 @@ fn ingest(channel: &Channel, fake: &FakeLauncher) {
             }
         });
         while let Ok(Some(packet)) = channel.recv::<IngestRequest>() {
-            if let IngestRequest::Open { url, credentials } = packet.header {
+            if let IngestRequest::Open {
+                url, credentials, ..
+            } = packet.header
+            {
                 lock(&fake.opened).push((url.clone(), credentials));
                 if url.contains("closed") {
                     let code = parapet_media::protocol::CameraFault::Refused;
@@ -353,6 +356,10 @@ impl House {
                 crate::inbound::Certificates::new(dir.path().join("inbound"), Vec::new()),
             )),
             region: "us-west-2".to_owned(),
+            places: Arc::new(Places {
+                on_host: true,
+                ..Default::default()
+            }),
         };
         let kept = storage.keep(context.root.clone(), context.launcher.clone());
         tokio::spawn(kept);
@@ -566,7 +573,10 @@ const BUDGET: u64 = 1_000_000_000;
 #[tokio::test]
 async fn frames_of_two_cameras_reach_the_application_and_are_counted() {
     let mut house = House::build(BUDGET).await;
-    house.desire(&[house.instance(&[("a", "rtsp://h/a"), ("b", "rtsp://h/b")], "good")]);
+    house.desire(&[house.instance(
+        &[("a", "rtsp://127.0.0.1/a"), ("b", "rtsp://127.0.0.1/b")],
+        "good",
+    )]);
     house.wait_state(InstanceState::Running).await;
     house.wait_node("net", NodeStatus::Running).await;
     house.wait_node("screen", NodeStatus::Running).await;
@@ -622,7 +632,7 @@ async fn frames_of_two_cameras_reach_the_application_and_are_counted() {
 #[tokio::test]
 async fn held_frames_stay_as_they_are_while_decoder_and_ingest_die() {
     let mut house = House::build(BUDGET).await;
-    house.desire(&[house.instance(&[("a", "rtsp://h/a")], "good")]);
+    house.desire(&[house.instance(&[("a", "rtsp://127.0.0.1/a")], "good")]);
     let mut sdk = house.sdk().await;
     let mut held = Vec::new();
     for victim in [Worker::Codec, Worker::Ingest, Worker::Codec] {
@@ -648,7 +658,7 @@ async fn held_frames_stay_as_they_are_while_decoder_and_ingest_die() {
 #[tokio::test]
 async fn an_application_that_holds_all_it_may_gets_no_more_and_starves_nobody_after_its_death() {
     let mut house = House::build(BUDGET).await;
-    house.desire(&[house.instance(&[("a", "rtsp://h/a")], "good")]);
+    house.desire(&[house.instance(&[("a", "rtsp://127.0.0.1/a")], "good")]);
     let mut greedy = house.sdk().await;
     for _ in 0..4 {
         greedy.get().await;
@@ -672,7 +682,10 @@ async fn an_application_that_holds_all_it_may_gets_no_more_and_starves_nobody_af
 #[tokio::test]
 async fn a_camera_that_fails_says_why_and_costs_the_other_nothing() {
     let mut house = House::build(BUDGET).await;
-    let broken = [("a", "rtsp://h/a"), ("b", "rtsp://h/closed")];
+    let broken = [
+        ("a", "rtsp://127.0.0.1/a"),
+        ("b", "rtsp://127.0.0.1/closed"),
+    ];
     house.desire(&[house.instance(&broken, "good")]);
     let failed = house.wait_node("b", NodeStatus::Error).await;
     assert_eq!(failed.reason.unwrap().code, "refused");
@@ -684,7 +697,10 @@ async fn a_camera_that_fails_says_why_and_costs_the_other_nothing() {
     let opened = lock(&house.fake.opened).len();
 
     // Address and password change in place: one camera is told, the other notices nothing.
-    let mut mended = house.instance(&[("a", "rtsp://h/a"), ("b", "rtsp://h/b")], "good");
+    let mut mended = house.instance(
+        &[("a", "rtsp://127.0.0.1/a"), ("b", "rtsp://127.0.0.1/b")],
+        "good",
+    );
     mended["cameras"][1]["secret"] = json!({"id": "secret-b", "version": 2});
     house.desire(&[mended]);
     house.wait_node("b", NodeStatus::Running).await;
@@ -692,7 +708,7 @@ async fn a_camera_that_fails_says_why_and_costs_the_other_nothing() {
     assert_eq!(
         told,
         [(
-            "rtsp://h/b".to_owned(),
+            "rtsp://127.0.0.1/b".to_owned(),
             Some(("u".to_owned(), "q".to_owned()))
         )]
     );
@@ -710,7 +726,7 @@ async fn a_camera_that_fails_says_why_and_costs_the_other_nothing() {
 #[tokio::test]
 async fn a_model_that_cannot_load_fails_the_deployment_and_its_application_is_ended() {
     let mut house = House::build(BUDGET).await;
-    house.desire(&[house.instance(&[("a", "rtsp://h/a")], "bad")]);
+    house.desire(&[house.instance(&[("a", "rtsp://127.0.0.1/a")], "bad")]);
     house.wait_state(InstanceState::LaunchError).await;
     let report = house.board.report();
     let reason = report[0].reason.clone().unwrap();
@@ -732,7 +748,7 @@ async fn a_model_that_cannot_load_fails_the_deployment_and_its_application_is_en
 #[tokio::test]
 async fn a_dead_model_comes_back_and_waiting_questions_are_answered() {
     let mut house = House::build(BUDGET).await;
-    house.desire(&[house.instance(&[("a", "rtsp://h/a")], "good")]);
+    house.desire(&[house.instance(&[("a", "rtsp://127.0.0.1/a")], "good")]);
     house.wait_node("net", NodeStatus::Running).await;
     let sdk = house.sdk().await;
     house.fake.kill_all(Worker::Infer);
@@ -750,7 +766,7 @@ async fn a_dead_model_comes_back_and_waiting_questions_are_answered() {
 #[tokio::test]
 async fn an_application_that_ends_is_started_again() {
     let mut house = House::build(BUDGET).await;
-    house.desire(&[house.instance(&[("a", "rtsp://h/a")], "good")]);
+    house.desire(&[house.instance(&[("a", "rtsp://127.0.0.1/a")], "good")]);
     house.wait_state(InstanceState::Running).await;
     let (id, argv) = lock(&house.fake.applications)[0].clone();
     assert_eq!(argv, [ID, "code", "python3"]);
@@ -768,20 +784,23 @@ async fn an_application_that_ends_is_started_again() {
 #[tokio::test]
 async fn what_does_not_fit_the_memory_is_refused_and_the_rest_goes_on() {
     let mut house = House::build(50_000_000).await;
-    house.desire(&[house.instance(&[("a", "rtsp://h/a"), ("b", "rtsp://h/b")], "good")]);
+    house.desire(&[house.instance(
+        &[("a", "rtsp://127.0.0.1/a"), ("b", "rtsp://127.0.0.1/b")],
+        "good",
+    )]);
     house.wait_state(InstanceState::InstallError).await;
     assert_eq!(
         house.board.report()[0].reason.as_ref().unwrap().code,
         "memory"
     );
-    house.desire(&[house.instance(&[("a", "rtsp://h/a")], "good")]);
+    house.desire(&[house.instance(&[("a", "rtsp://127.0.0.1/a")], "good")]);
     house.wait_state(InstanceState::Running).await;
 }
 
 #[tokio::test]
 async fn a_removed_instance_leaves_nothing() {
     let mut house = House::build(BUDGET).await;
-    house.desire(&[house.instance(&[("a", "rtsp://h/a")], "good")]);
+    house.desire(&[house.instance(&[("a", "rtsp://127.0.0.1/a")], "good")]);
     house.wait_state(InstanceState::Running).await;
     house.desire(&[]);
     house

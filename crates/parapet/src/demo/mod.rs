@@ -472,10 +472,15 @@ fn start_server(supervisor: &Supervisor, place: &Place, settings: &Settings) -> 
 }
 
 fn start_agent(supervisor: &Supervisor, place: &Place, archive: Option<&Path>) -> Result<()> {
+    // Cameras and control plane are on loopback, and a demo leaves the host's rules alone.
+    let config = place.dir.join("agent.toml");
+    std::fs::write(&config, "[network]\nrules = false\n").context("write agent.toml")?;
     let mut arguments = vec![
         "agent".to_owned(),
         "--data".to_owned(),
         place.agent().display().to_string(),
+        "--config".to_owned(),
+        config.display().to_string(),
     ];
     if let Some(archive) = archive {
         arguments.extend(["--enroll".to_owned(), archive.display().to_string()]);

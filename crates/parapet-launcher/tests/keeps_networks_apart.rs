@@ -1,0 +1,780 @@
+//! The zones, tried out: a launcher in a small town of network namespaces, an ingest of ours that
+//! tries to reach everything, cameras and an uplink that answer. Needs root, `ip` and `nft`.
+//!
+//! The town: a camera LAN with two cameras (10.77.1.9, 10.77.1.10; `2001:db8:77::9`), the appliance
+//! with `eth1` towards it and `eth0` towards the uplink (10.77.2.9).
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test is its failure"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, PipeReader};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use parapet_sandbox::channel::Channel;
+use parapet_sandbox::launch::{
+    LaunchEvent, LaunchRequest, NetworkFound, Separation, Signal, Worker,
+};
+use parapet_sandbox::launcher_process::{LauncherOptions, remove_zones, spawn_launcher};
+use parapet_sandbox::zones::Ports;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Longest wait for anything.
+const LIMIT: Duration = Duration::from_mins(1);
+const ID_BASE: u32 = 0x2000_0000;
+
+/// Answers and says who it is, on each `address port` of its command line, until it is killed.
+const LISTENER: &str = r#"
+import socket, sys, threading
+def serve(listener):
+    while True:
+        client, _ = listener.accept()
+        threading.Thread(target=talk, args=(client,), daemon=True).start()
+def talk(client):
+    try:
+        while True:
+            data = client.recv(64)
+            if not data: break
+            client.sendall(data)
+    except OSError: pass
+    client.close()
+for address, port in zip(sys.argv[1::2], sys.argv[2::2]):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((address, int(port)))
+    listener.listen(64)
+    threading.Thread(target=serve, args=(listener,), daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"#;
+
+/// In the place of ingest: does what its channel says and answers on its standard error.
+const WORKER: &str = r#"#!/usr/bin/python3 -I
+import os, socket, sys, json, struct, time
+channel = socket.socket(fileno=3)
+def say(text): os.write(2, (text + "\n").encode())
+def reach(kind, address, port):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    s.settimeout(1.5)
+    try:
+        s.connect((address, port))
+        s.send(b"hello")
+        return "open" if s.recv(64) == b"hello" else "odd"
+    except socket.timeout: return "silent"
+    except OSError as error: return "refused " + (error.strerror or str(error))
+    finally: s.close()
+held = None
+while True:
+    packet = channel.recv(65536)
+    if not packet: break
+    length = struct.unpack("<I", packet[:4])[0]
+    words = json.loads(packet[4:4 + length]).split()
+    if words[0] in ("tcp", "udp"): say(reach(words[0], words[1], int(words[2])))
+    elif words[0] == "hold":
+        held = socket.create_connection((words[1], int(words[2])), 2)
+        held.settimeout(2)
+        say("held")
+    elif words[0] == "beat":
+        # As many echoes as asked for; the longest wait of one, in milliseconds.
+        worst = 0.0
+        for _ in range(int(words[1])):
+            begun = time.monotonic()
+            try:
+                held.send(b"x")
+                if not held.recv(1): raise OSError("closed")
+            except OSError as error:
+                say("broken " + str(error)); break
+            worst = max(worst, time.monotonic() - begun)
+            time.sleep(0.001)
+        else: say(f"{worst * 1000:.1f}")
+    elif words[0] == "ports":
+        with open("/proc/self/net/dev") as table:
+            say(" ".join(sorted(line.split(":")[0].strip() for line in table if ":" in line)))
+    else: say("what?")
+"#;
+
+fn run(program: &str, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn ready() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: not root");
+        return false;
+    }
+    for program in ["nft", "ip"] {
+        let there = Command::new(program).arg("-V").output();
+        assert!(there.is_ok(), "{program} is missing: run tools/setup");
+    }
+    true
+}
+
+/// Namespaces `host`, `cam` and `up`, with names of this test alone.
+struct Town {
+    name: String,
+    directory: tempfile::TempDir,
+    children: Vec<Child>,
+}
+
+impl Town {
+    fn build() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = tempfile::Builder::new()
+            .prefix("parapet-zones-")
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir_in("/tmp")
+            .unwrap();
+        let town = Self {
+            name: format!("pz{}x{count}", std::process::id()),
+            directory,
+            children: Vec::new(),
+        };
+        for place in ["host", "cam", "up"] {
+            run("ip", &["netns", "add", &town.place(place)]);
+            town.ip(place, "link set lo up");
+        }
+        town.wire("eth1", "cam", "cam0");
+        town.wire("eth0", "up", "up0");
+        for address in ["10.77.1.9/24", "10.77.1.10/24"] {
+            town.ip("cam", &format!("address add {address} dev cam0"));
+        }
+        town.ip("cam", "address add 2001:db8:77::9/64 dev cam0 nodad");
+        town.ip("up", "address add 10.77.2.9/24 dev up0");
+        town.ip("host", "address add 10.77.2.1/24 dev eth0");
+        town.ip("host", "link set eth0 up");
+        let libexec = town.directory.path().join("libexec");
+        fs::create_dir(&libexec).unwrap();
+        fs::create_dir(town.directory.path().join("sdk")).unwrap();
+        executable(&libexec.join("parapet-ingest"), WORKER);
+        // Which namespace the launcher takes for the host's.
+        executable(
+            &town.directory.path().join("start"),
+            &format!(
+                "#!/bin/sh\nexec nsenter --net=/run/netns/{} {} \"$@\"\n",
+                town.place("host"),
+                env!("CARGO_BIN_EXE_parapet-launcher")
+            ),
+        );
+        town
+    }
+
+    fn place(&self, place: &str) -> String {
+        format!("{}{place}", self.name)
+    }
+
+    fn ip(&self, place: &str, words: &str) -> String {
+        let place = self.place(place);
+        let mut all = vec!["-n", &place];
+        all.extend(words.split(' '));
+        run("ip", &all)
+    }
+
+    fn wire(&self, ours: &str, place: &str, theirs: &str) {
+        let (host, place) = (self.place("host"), self.place(place));
+        let words =
+            format!("link add {ours} netns {host} type veth peer name {theirs} netns {place}");
+        run("ip", &words.split(' ').collect::<Vec<_>>());
+        run("ip", &["-n", &place, "link", "set", theirs, "up"]);
+    }
+
+    fn inside(&self, place: &str, program: &str, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{}", self.place(place)))
+            .arg(program)
+            .args(words);
+        command
+    }
+
+    fn listen(&mut self, place: &str, places: &[&str]) {
+        let mut words = vec!["-c", LISTENER];
+        words.extend(places);
+        let mut child = self
+            .inside(place, "/usr/bin/python3", &words)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        self.children.push(child);
+    }
+
+    /// The cameras and the uplink's host.
+    fn people(&mut self) {
+        let cameras = [
+            "10.77.1.9",
+            "554",
+            "10.77.1.9",
+            "80",
+            "10.77.1.10",
+            "554",
+            "2001:db8:77::9",
+            "554",
+        ];
+        self.listen("cam", &cameras);
+        self.listen("up", &["10.77.2.9", "443", "10.77.2.9", "554"]);
+    }
+
+    fn run_directory(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.run_directory().join(format!("{ID_BASE:08x}/cameras"))
+    }
+
+    fn two_ports() -> Ports {
+        Ports {
+            uplink: vec!["eth0".parse().unwrap()],
+            cameras: vec!["eth1".parse().unwrap()],
+            camera_addresses: vec!["10.77.1.1/24".parse().unwrap()],
+            others: Vec::new(),
+        }
+    }
+
+    fn launch(&self, ports: Ports) -> Launcher {
+        self.launch_by(&self.directory.path().join("start"), ports)
+    }
+
+    fn launch_by(&self, executable: &Path, ports: Ports) -> Launcher {
+        let (child, channel) = spawn_launcher(&LauncherOptions {
+            executable: executable.to_owned(),
+            state: self.directory.path().join("state"),
+            libexec: self.directory.path().join("libexec"),
+            sdk: self.directory.path().join("sdk"),
+            onnxruntime: None,
+            id_base: ID_BASE,
+            run: self.run_directory(),
+            network: Some(ports),
+        })
+        .unwrap();
+        let mut launcher = Launcher {
+            child,
+            channel: Some(channel),
+            found: NetworkFound::flat(Vec::new()),
+            next: 1,
+        };
+        let LaunchEvent::Ready {
+            network, missing, ..
+        } = launcher.event()
+        else {
+            panic!("the first event is not ready")
+        };
+        // What a host lacks for limits is the business of another test.
+        let sandboxes = missing
+            .iter()
+            .find(|sentence| !sentence.starts_with("limits"));
+        assert_eq!(sandboxes, None);
+        launcher.found = network;
+        launcher
+    }
+
+    fn rules(&self, place: &str) -> String {
+        let output = self
+            .inside(place, "nft", &["-s", "list", "ruleset"])
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What the camera zone's `nft` and `ip` say.
+    fn in_zone(&self, words: &[&str]) -> String {
+        let net = format!("--net={}", self.kept().display());
+        run("nsenter", &[&[net.as_str()], words].concat())
+    }
+
+    fn remove(&self) {
+        let start = self.directory.path().join("start");
+        remove_zones(&start, &self.run_directory(), ID_BASE).unwrap();
+    }
+}
+
+impl Drop for Town {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            child.kill().ok();
+            child.wait().ok();
+        }
+        // Bound twice where something went wrong between.
+        while rustix::mount::unmount(self.kept(), rustix::mount::UnmountFlags::DETACH).is_ok() {}
+        for place in ["host", "cam", "up"] {
+            Command::new("ip")
+                .args(["netns", "delete", &self.place(place)])
+                .output()
+                .ok();
+        }
+    }
+}
+
+fn executable(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+struct Launcher {
+    child: Child,
+    channel: Option<Channel>,
+    found: NetworkFound,
+    next: u64,
+}
+
+/// An ingest that does what it is told.
+struct Ingest {
+    id: u64,
+    channel: Channel,
+    lines: BufReader<PipeReader>,
+}
+
+impl Launcher {
+    fn channel(&self) -> &Channel {
+        self.channel.as_ref().unwrap()
+    }
+
+    fn event(&self) -> LaunchEvent {
+        wait_readable(self.channel(), "an event of the launcher");
+        let packet = self.channel().recv::<LaunchEvent>().unwrap();
+        packet.unwrap().header
+    }
+
+    fn send(&self, request: &LaunchRequest, fds: &[OwnedFd]) {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        self.channel().send(request, &[], &fds).unwrap();
+    }
+
+    fn ingest(&mut self) -> Ingest {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (ours, theirs) = Channel::pair().unwrap();
+        let id = self.next;
+        self.next += 1;
+        let request = LaunchRequest::Worker {
+            id,
+            worker: Worker::Ingest,
+        };
+        self.send(&request, &[theirs.into_fd(), writer.into()]);
+        match self.event() {
+            LaunchEvent::Started { id: started, .. } if started == id => {}
+            other => panic!("not the start of {id}: {other:?}"),
+        }
+        Ingest {
+            id,
+            channel: ours,
+            lines: BufReader::new(reader),
+        }
+    }
+
+    fn reach(&self, ingest: &Ingest, addresses: &[&str]) -> Option<String> {
+        let addresses: Vec<SocketAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        self.send(
+            &LaunchRequest::Reach {
+                id: ingest.id,
+                addresses,
+            },
+            &[],
+        );
+        match self.event() {
+            LaunchEvent::Reached { id, error } if id == ingest.id => error,
+            other => panic!("not what {} reaches: {other:?}", ingest.id),
+        }
+    }
+
+    fn end(&self, ingest: &Ingest) {
+        let signal = Signal::Kill;
+        self.send(
+            &LaunchRequest::Signal {
+                id: ingest.id,
+                signal,
+            },
+            &[],
+        );
+        match self.event() {
+            LaunchEvent::Exited { id, .. } if id == ingest.id => {}
+            other => panic!("not the end of {}: {other:?}", ingest.id),
+        }
+    }
+
+    /// No chance to put anything in order.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        drop(self.channel.take());
+        self.child.wait().ok();
+    }
+}
+
+impl Ingest {
+    fn ask(&mut self, words: &str) -> String {
+        self.tell(words);
+        self.answer()
+    }
+
+    fn tell(&self, words: &str) {
+        self.channel.send(&words, &[], &[]).unwrap();
+    }
+
+    fn answer(&mut self) -> String {
+        wait_readable(self.lines.get_ref(), "an answer of the ingest");
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+fn wait_readable(fd: impl AsFd, what: &str) {
+    let limit = Timespec::try_from(LIMIT).unwrap();
+    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).unwrap();
+    assert_ne!(ready, 0, "{what} did not come within {LIMIT:?}");
+}
+
+#[test]
+fn an_ingest_in_the_camera_zone_reaches_its_own_camera_and_nothing_else() {
+    if !ready() {
+        return;
+    }
+    let mut town = Town::build();
+    town.people();
+    let mut launcher = town.launch(Town::two_ports());
+    let found = launcher.found.clone();
+    assert_eq!(found.missing, Vec::<String>::new());
+    assert_eq!(found.separation, Separation::Separated);
+    assert_eq!(
+        found.camera_networks,
+        ["10.77.1.1/24%eth1".parse().unwrap()]
+    );
+    assert!(
+        !town.ip("host", "link").contains("eth1"),
+        "the port is gone from the host"
+    );
+
+    let (mut first, mut second) = (launcher.ingest(), launcher.ingest());
+    assert_eq!(first.ask("ports"), "eth1 lo");
+    // Before it is told which camera is its own it reaches none.
+    assert_eq!(first.ask("tcp 10.77.1.9 554"), "silent");
+    assert_eq!(launcher.reach(&first, &["10.77.1.9:554"]), None);
+    assert_eq!(launcher.reach(&second, &["10.77.1.10:554"]), None);
+    assert_eq!(first.ask("tcp 10.77.1.9 554"), "open");
+    assert_eq!(second.ask("tcp 10.77.1.10 554"), "open");
+    for closed in [
+        "tcp 10.77.1.9 80",
+        "tcp 10.77.1.10 554",
+        "tcp 10.77.2.9 443",
+        "tcp 10.77.2.9 554",
+        "tcp 10.77.2.1 443",
+        "tcp 127.0.0.1 554",
+        "tcp 169.254.169.254 80",
+        "tcp 2001:db8:77::9 554",
+        "udp 10.77.1.9 554",
+        "udp 10.77.1.9 53",
+    ] {
+        assert_ne!(first.ask(closed), "open", "{closed}");
+    }
+    assert_ne!(
+        second.ask("tcp 10.77.1.9 554"),
+        "open",
+        "the other one's camera"
+    );
+    // The agent changes its mind.
+    assert_eq!(launcher.reach(&first, &["10.77.1.9:80"]), None);
+    assert_eq!(first.ask("tcp 10.77.1.9 80"), "open");
+    assert_ne!(first.ask("tcp 10.77.1.9 554"), "open");
+    // Whoever gets the user next does not inherit.
+    launcher.end(&first);
+    let listed = town.in_zone(&["nft", "list", "ruleset"]);
+    assert!(
+        listed.contains("10.77.1.10") && !listed.contains("10.77.1.9 "),
+        "{listed}"
+    );
+    assert_eq!(launcher.reach(&second, &[]), None);
+    assert_ne!(second.ask("tcp 10.77.1.10 554"), "open");
+    drop(launcher);
+    town.remove();
+}
+
+#[test]
+fn a_camera_with_an_ipv6_address_is_reached_and_router_advertisements_are_not_believed() {
+    if !ready() {
+        return;
+    }
+    let mut town = Town::build();
+    town.people();
+    let mut ports = Town::two_ports();
+    ports
+        .camera_addresses
+        .push("2001:db8:77::1/64".parse().unwrap());
+    let mut launcher = town.launch(ports);
+    assert_eq!(
+        launcher.found.separation,
+        Separation::Separated,
+        "{:?}",
+        launcher.found
+    );
+    let mut ingest = launcher.ingest();
+    assert_eq!(launcher.reach(&ingest, &["[2001:db8:77::9]:554"]), None);
+    assert_eq!(ingest.ask("tcp 2001:db8:77::9 554"), "open");
+    assert_ne!(ingest.ask("tcp 10.77.1.9 554"), "open");
+    for (name, value) in [
+        ("ipv6/conf/eth1/accept_ra", "0"),
+        ("ipv6/conf/eth1/forwarding", "0"),
+        ("ipv4/conf/eth1/proxy_arp", "0"),
+        ("ipv4/conf/eth1/accept_redirects", "0"),
+        ("ipv4/conf/eth1/accept_source_route", "0"),
+        ("ipv4/ip_forward", "0"),
+    ] {
+        let found = town.in_zone(&["cat", &format!("/proc/sys/net/{name}")]);
+        assert_eq!(found.trim(), value, "{name}");
+    }
+    drop(launcher);
+    town.remove();
+}
+
+#[test]
+fn a_zone_outlives_a_killed_launcher_and_is_found_again() {
+    if !ready() {
+        return;
+    }
+    let mut town = Town::build();
+    town.people();
+    let mut launcher = town.launch(Town::two_ports());
+    let mut ingest = launcher.ingest();
+    assert_eq!(launcher.reach(&ingest, &["10.77.1.9:554"]), None);
+    assert_eq!(ingest.ask("tcp 10.77.1.9 554"), "open");
+    let host = town.rules("host");
+    launcher.kill();
+    // Rules and port stay as they are; nobody of ours is left.
+    assert_eq!(town.rules("host"), host);
+    assert!(
+        town.in_zone(&["ip", "-brief", "address"])
+            .contains("10.77.1.1/24")
+    );
+    assert!(!town.ip("host", "link").contains("eth1"));
+    let from_camera = |town: &Town, address: &str| {
+        let program = "import socket,sys;socket.create_connection((sys.argv[1],443),1)";
+        let connect = town
+            .inside("cam", "/usr/bin/python3", &["-c", program, address])
+            .output()
+            .unwrap();
+        connect.status.success()
+    };
+    town.ip("cam", "route add 10.77.2.0/24 via 10.77.1.1");
+    assert!(!from_camera(&town, "10.77.1.1") && !from_camera(&town, "10.77.2.9"));
+
+    let mut again = town.launch(Town::two_ports());
+    assert_eq!(
+        again.found.separation,
+        Separation::Separated,
+        "{:?}",
+        again.found
+    );
+    let mut ingest = again.ingest();
+    // The same user as before, and nothing of what it reached.
+    assert_ne!(ingest.ask("tcp 10.77.1.9 554"), "open");
+    assert_eq!(again.reach(&ingest, &["10.77.1.9:554"]), None);
+    assert_eq!(ingest.ask("tcp 10.77.1.9 554"), "open");
+    // And a second appliance of the same users does not take it over.
+    let second = town.launch(Town::two_ports());
+    assert_eq!(second.found.separation, Separation::Flat);
+    let why = second.found.missing.join(" ");
+    assert!(why.contains("process.id_base"), "{why}");
+    assert_eq!(ingest.ask("tcp 10.77.1.9 554"), "open");
+    drop(second);
+    drop(again);
+    town.remove();
+}
+
+#[test]
+fn removal_gives_the_port_back_and_leaves_other_tables_as_they_are() {
+    if !ready() {
+        return;
+    }
+    let town = Town::build();
+    town.ip("host", "address add 10.77.1.7/24 dev eth1");
+    town.ip("host", "link set eth1 up");
+    let theirs = "add table ip theirs; add chain ip theirs input { type filter hook input \
+                  priority 0; policy accept; }; add rule ip theirs input tcp dport 22 accept";
+    let added = town.inside("host", "nft", &[theirs]).output().unwrap();
+    assert!(added.status.success(), "{added:?}");
+    let before = town.rules("host");
+    // No address is configured: the port keeps what it has.
+    let ports = Ports {
+        camera_addresses: Vec::new(),
+        ..Town::two_ports()
+    };
+    for _ in 0..2 {
+        let launcher = town.launch(ports.clone());
+        assert_eq!(
+            launcher.found.separation,
+            Separation::Separated,
+            "{:?}",
+            launcher.found
+        );
+        assert!(
+            town.in_zone(&["ip", "-brief", "address"])
+                .contains("10.77.1.7/24")
+        );
+        assert!(town.rules("host").contains("table ip theirs"));
+        assert_ne!(town.rules("host"), before);
+    }
+    town.remove();
+    assert_eq!(town.rules("host"), before);
+    let port = town.ip("host", "-brief address show dev eth1");
+    assert!(
+        port.contains("10.77.1.7/24") && port.contains("UP"),
+        "{port}"
+    );
+    assert!(!town.kept().exists());
+    // Where nothing is, nothing is to be done.
+    town.remove();
+    assert_eq!(town.rules("host"), before);
+}
+
+#[test]
+fn a_camera_port_stays_down_when_rules_cannot_be_loaded() {
+    if !ready() {
+        return;
+    }
+    let mut town = Town::build();
+    town.people();
+    town.ip("host", "link set eth1 up");
+    // An `nft` that fails, where the launcher looks for it.
+    let broken = town.directory.path().join("broken");
+    executable(&broken, "#!/bin/sh\necho out of order >&2\nexit 1\n");
+    let start = town.directory.path().join("start-broken");
+    executable(
+        &start,
+        &format!(
+            "#!/bin/sh\nexec unshare -m sh -ec 'mount --bind {} \"$(readlink -f /usr/sbin/nft)\"; exec {} \"$@\"' sh \"$@\"\n",
+            broken.display(),
+            town.directory.path().join("start").display(),
+        ),
+    );
+    let mut launcher = town.launch_by(&start, Town::two_ports());
+    assert_eq!(launcher.found.separation, Separation::Flat);
+    let why = launcher.found.missing.join("\n");
+    assert!(
+        why.contains("out of order") && why.contains("eth1: stays down"),
+        "{why}"
+    );
+    let port = town.ip("host", "-brief link show dev eth1");
+    assert!(port.contains("DOWN"), "{port}");
+    let mut ingest = launcher.ingest();
+    assert!(launcher.reach(&ingest, &["10.77.1.9:554"]).is_some());
+    // The launcher has ended it; whatever it still says, it reached nothing.
+    let _ = ingest.channel.send(&"tcp 10.77.1.9 554", &[], &[]);
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut ingest.lines, &mut rest).unwrap();
+    assert!(!rest.contains("open"), "{rest}");
+}
+
+#[test]
+fn on_one_network_users_are_told_apart_and_cameras_begin_nothing() {
+    if !ready() {
+        return;
+    }
+    let mut town = Town::build();
+    town.people();
+    town.ip("host", "address add 10.77.1.1/24 dev eth1");
+    town.ip("host", "link set eth1 up");
+    town.listen(
+        "host",
+        &["10.77.1.1", "8443", "127.0.0.1", "554", "127.0.0.1", "8554"],
+    );
+    let mut launcher = town.launch(Ports::default());
+    assert_eq!(
+        launcher.found.separation,
+        Separation::Filtered,
+        "{:?}",
+        launcher.found
+    );
+    let from = |place: &str, source: &str| {
+        let program =
+            "import socket,sys;socket.create_connection(('10.77.1.1',8443),1,(sys.argv[1],0))";
+        let words = ["-c", program, source];
+        let connect = town.inside(place, "/usr/bin/python3", &words).output();
+        connect.unwrap().status.success()
+    };
+    assert!(
+        from("cam", "10.77.1.9"),
+        "a host like any other, before it is a camera"
+    );
+    let mut ingest = launcher.ingest();
+    assert_ne!(ingest.ask("tcp 10.77.1.9 554"), "open");
+    assert_eq!(launcher.reach(&ingest, &["10.77.1.9:554"]), None);
+    assert_eq!(ingest.ask("tcp 10.77.1.9 554"), "open");
+    for closed in [
+        "tcp 10.77.1.9 80",
+        "tcp 10.77.1.10 554",
+        "tcp 10.77.2.9 443",
+        "tcp 10.77.1.1 8443",
+        "tcp 127.0.0.1 554",
+        "udp 10.77.1.9 554",
+    ] {
+        assert_ne!(ingest.ask(closed), "open", "{closed}");
+    }
+    assert!(!from("cam", "10.77.1.9"), "a camera begins nothing");
+    assert!(from("cam", "10.77.1.10"), "another host goes on");
+    assert_eq!(launcher.reach(&ingest, &["127.0.0.1:8554"]), None);
+    assert_eq!(ingest.ask("tcp 127.0.0.1 8554"), "open");
+    assert_ne!(ingest.ask("tcp 127.0.0.1 554"), "open");
+    assert!(from("cam", "10.77.1.9"), "it is a camera no more");
+    drop(launcher);
+    town.remove();
+    assert_eq!(town.rules("host"), "");
+}
+
+#[test]
+fn a_change_for_one_camera_makes_no_gap_for_another() {
+    if !ready() {
+        return;
+    }
+    let mut town = Town::build();
+    town.people();
+    let mut launcher = town.launch(Town::two_ports());
+    let (mut steady, mut other) = (launcher.ingest(), launcher.ingest());
+    assert_eq!(launcher.reach(&steady, &["10.77.1.9:554"]), None);
+    assert_eq!(steady.ask("hold 10.77.1.9 554"), "held");
+    steady.tell("beat 2000");
+    let begun = Instant::now();
+    let mut changes = 0;
+    while begun.elapsed() < Duration::from_secs(2) {
+        let to = ["10.77.1.10:554", "10.77.1.10:80"][changes % 2];
+        assert_eq!(launcher.reach(&other, &[to]), None);
+        changes += 1;
+    }
+    let worst = steady.answer();
+    let worst: f64 = worst.parse().unwrap_or_else(|_| panic!("{worst}"));
+    eprintln!("{changes} changes; the longest wait for an echo was {worst} ms");
+    assert!(changes > 20, "{changes}");
+    // A dropped packet would be sent again after 200 ms at the earliest.
+    assert!(worst < 200.0, "{worst} ms");
+    // What is taken away ends at once, on the open connection too.
+    assert_eq!(launcher.reach(&steady, &[]), None);
+    assert!(steady.ask("beat 1").starts_with("broken"));
+    assert_ne!(other.ask("tcp 10.77.1.9 554"), "open");
+    drop(launcher);
+    town.remove();
+}
