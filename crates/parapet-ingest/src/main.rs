@@ -18,7 +18,8 @@ mod worker;
 use std::error::Error;
 use std::process::ExitCode;
 
-use parapet_sandbox::failure;
+use parapet_sandbox::launch::Worker;
+use parapet_sandbox::{confine, failure};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Address space of the process: RTP has no bound on the length of a fragmented picture, so a
@@ -40,6 +41,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
         maximum: Some(ADDRESS_SPACE),
     };
     setrlimit(Resource::As, limit)?;
+    confine::worker(Worker::Ingest)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -4,8 +4,8 @@
 //! itself, leaves a fraction of it.
 
 use super::common::{
-    DESCRIPTORS, DGRAM, INET, INET6, MEMORY, NARROW, NETLINK, NO_CLONE3, PAIRS, PROCESS, PROGRAMS,
-    QUESTIONS, READ_FILES, SOCKET_TYPE, SOCKETS, STREAM, TCP, TIME, UDP,
+    DESCRIPTORS, INET, INET6, MEMORY, NARROW, NO_CLONE3, PAIRS, PROCESS, PROGRAMS, QUESTIONS,
+    READ_FILES, SOCKET_TYPE, SOCKETS, STREAM, TCP, TIME,
 };
 use super::hostile::{KERNEL, KEYS, MACHINE, NAMESPACES, OTHERS};
 use super::{Policy, Rule, bits, is, may, may_if};
@@ -28,9 +28,15 @@ const CHANNEL: &[Rule] = &[
         "whether it is a terminal (TCGETS)",
     ),
     may_if("ioctl", &[is(1, 0x5421)], "waiting or not (FIONBIO)"),
+    may_if(
+        "ioctl",
+        &[is(1, 0x5450)],
+        "kept by a program that is started (FIONCLEX)",
+    ),
+    may_if("ioctl", &[is(1, 0x5451)], "or not (FIOCLEX)"),
 ];
 
-/// TCP to cameras, UDP to a name server, and the question which addresses there are.
+/// TCP to cameras. Names are looked up by the agent.
 const CAMERAS: &[Rule] = &[
     may_if(
         "socket",
@@ -52,32 +58,6 @@ const CAMERAS: &[Rule] = &[
         &[is(0, INET6), bits(1, SOCKET_TYPE, STREAM), is(2, TCP)],
         "a camera",
     ),
-    may_if(
-        "socket",
-        &[is(0, INET), bits(1, SOCKET_TYPE, DGRAM), is(2, 0)],
-        "a name server",
-    ),
-    may_if(
-        "socket",
-        &[is(0, INET), bits(1, SOCKET_TYPE, DGRAM), is(2, UDP)],
-        "a name server",
-    ),
-    may_if(
-        "socket",
-        &[is(0, INET6), bits(1, SOCKET_TYPE, DGRAM), is(2, 0)],
-        "a name server",
-    ),
-    may_if(
-        "socket",
-        &[is(0, INET6), bits(1, SOCKET_TYPE, DGRAM), is(2, UDP)],
-        "a name server",
-    ),
-    may_if(
-        "socket",
-        &[is(0, NETLINK), is(2, 0)],
-        "which addresses there are",
-    ),
-    may("bind", "the answer to that question"),
     may_if(
         "ioctl",
         &[is(1, 0x541b)],
