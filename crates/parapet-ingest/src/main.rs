@@ -41,10 +41,11 @@ fn serve() -> Result<(), Box<dyn Error>> {
         maximum: Some(ADDRESS_SPACE),
     };
     setrlimit(Resource::As, limit)?;
-    confine::worker(Worker::Ingest)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    // The run-time has made its own sockets; from here on there are none but a camera's.
+    confine::worker(Worker::Ingest)?;
     let served = runtime.block_on(worker::run(channel));
     // A resolver that hangs on a thread of its own shall not keep the process alive.
     runtime.shutdown_timeout(worker::SHUTDOWN_LIMIT);

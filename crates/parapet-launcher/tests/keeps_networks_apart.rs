@@ -65,7 +65,9 @@ channel = socket.socket(fileno=3)
 def say(text): os.write(2, (text + "\n").encode())
 def reach(kind, address, port):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    s = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    # The filter of system calls may refuse the socket itself.
+    try: s = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    except OSError as error: return "refused " + (error.strerror or str(error))
     s.settimeout(1.5)
     try:
         s.connect((address, port))
