@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::deploy;
 use super::lines;
+use super::network::Ground;
 use super::patience::Patience;
 use super::place::{Place, Settings};
 use super::processes::{Service, Supervisor};
@@ -233,11 +234,6 @@ impl Running {
         matches!(self.source, Source::Clip(_))
     }
 
-    /// Whether it is somebody's own.
-    pub(crate) fn is_real(&self) -> bool {
-        matches!(self.source, Source::Real { .. })
-    }
-
     /// How the control plane gets to know it.
     pub(crate) fn registration(&self, settings: &Settings) -> deploy::Camera {
         let credentials = match &self.source {
@@ -272,10 +268,11 @@ pub(crate) fn start(
     supervisor: &Supervisor,
     place: &Place,
     settings: &Settings,
+    ground: &Ground,
     sources: Vec<Source>,
 ) -> Result<Vec<Running>> {
     let mut all = Vec::new();
-    for (source, port) in sources.into_iter().zip(&settings.camera_ports) {
+    for (index, (source, port)) in sources.into_iter().zip(&settings.camera_ports).enumerate() {
         let mut arguments: Vec<String> = Vec::new();
         let name = match &source {
             Source::Real { name, url, .. } => {
@@ -310,7 +307,7 @@ pub(crate) fn start(
                 "clip".to_owned()
             }
         };
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("{}:{port}", ground.camera(index));
         for (flag, value) in [
             ("--listen", address.as_str()),
             ("--name", &name),
@@ -319,7 +316,7 @@ pub(crate) fn start(
             arguments.extend([flag.to_owned(), value.to_owned()]);
         }
         let (sender, receiver) = lines();
-        supervisor.start(Service {
+        supervisor.start(ground.among_cameras(Service {
             name: name.clone(),
             program: place.libexec.join("parapet-virtual-camera"),
             arguments,
@@ -329,7 +326,7 @@ pub(crate) fn start(
             )],
             log: place.dir.join(format!("camera-{name}.log")),
             lines: Some(sender),
-        })?;
+        }))?;
         all.push(Running {
             name,
             source,

@@ -7,6 +7,7 @@
 mod aws;
 mod cameras;
 mod deploy;
+mod network;
 mod observe;
 mod patience;
 mod place;
@@ -25,6 +26,7 @@ use anyhow::{Context as _, Result, bail};
 
 use aws::{Aws, member};
 use cameras::{Footage, Source};
+use network::{Ground, Wanted};
 use observe::Observer;
 use patience::Patience;
 use place::{Place, Settings};
@@ -57,6 +59,9 @@ pub(crate) struct Arguments {
     /// Stream this clip, as it is, into the sample that finds visits to a zone
     #[arg(long, value_name = "FILE", conflicts_with = "cameras", value_parser = cameras::parse_clip)]
     footage: Option<PathBuf>,
+    /// Leave the virtual cameras on this machine's own network, where any player can open them
+    #[arg(long)]
+    one_network: bool,
     /// The zone, relative to the picture: left, top, right, bottom
     #[arg(long, value_name = "L,T,R,B", requires = "footage", value_parser = cameras::parse_zone)]
     zone: Option<cameras::Zone>,
@@ -151,6 +156,21 @@ struct Deployed {
 }
 
 impl Demo<'_> {
+    fn ground(&self, place: &Place, settings: &mut Settings, cameras: usize) -> Result<Ground> {
+        let real = !self.arguments.cameras.is_empty();
+        let one_network = if self.arguments.one_network {
+            Some("--one-network")
+        } else {
+            real.then_some("cameras of your own are reached through it")
+        };
+        let wanted = Wanted {
+            passing: self.arguments.check,
+            one_network,
+            cameras,
+        };
+        Ground::prepare(place, settings, wanted)
+    }
+
     fn run(&self, report: &mut Report) -> Result<()> {
         let screen = Screen::new(self.arguments.check);
         let place = Place::find(self.dir.clone())?;
@@ -170,12 +190,18 @@ impl Demo<'_> {
             .map_or(Duration::ZERO, |footage| footage.length);
         let deadline = self.started + Duration::from_secs(self.arguments.timeout) + clip_length;
         let patience = Patience::new(deadline, Arc::clone(&self.stop));
-        let supervisor = Supervisor::new();
         let sources = cameras::sources(&self.arguments.cameras, footage);
-        let settings = Settings::load_or_create(&place, self.arguments.check, sources.len())?;
+        let mut settings = Settings::load_or_create(&place, self.arguments.check, sources.len())?;
+        // Before the supervisor, so that it is given back after everything in there has ended.
+        let ground = self.ground(&place, &mut settings, sources.len())?;
+        if let Some(lacking) = &ground.lacking {
+            screen.step(&format!("cameras on this machine's own network: {lacking}"));
+            report.lacking.clone_from(&ground.lacking);
+        }
+        let supervisor = Supervisor::new();
 
         screen.step("starting cameras and control plane");
-        let mut running = cameras::start(&supervisor, &place, &settings, sources)?;
+        let mut running = cameras::start(&supervisor, &place, &settings, &ground, sources)?;
         start_server(&supervisor, &place, &settings)?;
         let aws = Aws::new(&place.aws, &place.server(), settings.api_port);
         let account = deploy::wait_for_account(&aws, &patience)?;
@@ -188,6 +214,7 @@ impl Demo<'_> {
             &supervisor,
             &place,
             device.provisioned.then_some(archive.as_path()),
+            ground.agent_configuration(&place)?.as_deref(),
         )?;
 
         screen.step(&format!("registering cameras, uploading {application}"));
@@ -262,6 +289,7 @@ impl Demo<'_> {
                 deployed,
                 supervisor: &supervisor,
                 running: &running,
+                separated: ground.has_camera_network(),
                 seen,
             };
             watch.check(self.started, report, &patience)
@@ -273,8 +301,9 @@ impl Demo<'_> {
     }
 }
 
-/// Registers the cameras once they can be opened. Somebody's own camera that an earlier run has
-/// registered gets the address and credentials of this one; virtual ones keep theirs.
+/// Registers the cameras once they can be opened. One that an earlier run has registered gets the
+/// address and credentials of this run: somebody's own may have changed, and virtual ones may be
+/// on another network.
 fn register(
     aws: &Aws,
     place: &Place,
@@ -289,9 +318,7 @@ fn register(
         .collect();
     let known = deploy::cameras(aws, &cameras, patience)?;
     for camera in known {
-        if running.iter().any(|r| r.is_real() && r.name == camera.name) {
-            deploy::set_camera(place, camera)?;
-        }
+        deploy::set_camera(place, camera)?;
     }
     Ok(())
 }
@@ -333,6 +360,8 @@ struct Watch<'a> {
     deployed: Deployed,
     supervisor: &'a Supervisor,
     running: &'a [cameras::Running],
+    /// The cameras have a network of their own, and nothing less will do.
+    separated: bool,
     seen: Observer,
 }
 
@@ -385,6 +414,9 @@ impl Watch<'_> {
             .iter()
             .filter_map(|(name, view)| report::lacks(name, view))
             .collect();
+        if self.separated {
+            lacking.extend(report::lacks_separation(seen.network.as_ref()));
+        }
         if self.running.iter().any(cameras::Running::is_clip) {
             report.visits = clip.visits(seen);
             if !clip.is_over() {
@@ -471,10 +503,12 @@ fn start_server(supervisor: &Supervisor, place: &Place, settings: &Settings) -> 
     })
 }
 
-fn start_agent(supervisor: &Supervisor, place: &Place, archive: Option<&Path>) -> Result<()> {
-    // Cameras and control plane are on loopback, and a demo leaves the host's rules alone.
-    let config = place.dir.join("agent.toml");
-    std::fs::write(&config, "[network]\nrules = false\n").context("write agent.toml")?;
+fn start_agent(
+    supervisor: &Supervisor,
+    place: &Place,
+    archive: Option<&Path>,
+    configuration: Option<&Path>,
+) -> Result<()> {
     let mut arguments = vec![
         "agent".to_owned(),
         "--data".to_owned(),
@@ -484,6 +518,9 @@ fn start_agent(supervisor: &Supervisor, place: &Place, archive: Option<&Path>) -
     ];
     if let Some(archive) = archive {
         arguments.extend(["--enroll".to_owned(), archive.display().to_string()]);
+    }
+    if let Some(file) = configuration {
+        arguments.extend(["--config".to_owned(), file.display().to_string()]);
     }
     supervisor.start(Service {
         name: "agent".to_owned(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use parapet_device::TimeStamp;
-use parapet_device::reported::{InstanceReport, StreamMetrics};
+use parapet_device::reported::{InstanceReport, NetworkReport, StreamMetrics};
 use serde::Deserialize;
 
 use super::score::{Labelled, Score, Truth};
@@ -85,6 +85,8 @@ pub(crate) struct Observer {
     pub(crate) visits: Vec<Visit>,
     /// The agent reaches the control plane.
     pub(crate) online: bool,
+    /// How the device's networks are kept apart.
+    pub(crate) network: Option<NetworkReport>,
     /// State of the instance on the device.
     pub(crate) report: Option<InstanceReport>,
 }
@@ -115,6 +117,7 @@ impl Observer {
             ready: false,
             visits: Vec::new(),
             online: false,
+            network: None,
             report: None,
         }
     }
@@ -193,6 +196,7 @@ impl Observer {
         let reported = status.reported;
         let restarted = reported.boot_id != self.boot_id;
         self.boot_id = reported.boot_id;
+        self.network = reported.network;
         self.report = reported
             .instances
             .into_iter()

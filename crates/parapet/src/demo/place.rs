@@ -120,6 +120,9 @@ pub(crate) struct Settings {
     pub(crate) camera_password: String,
     /// Ports of the virtual cameras, in the order of the run.
     pub(crate) camera_ports: Vec<u16>,
+    /// Among the demos of this machine, where the demo is root; see `network`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) number: Option<u32>,
 }
 
 impl Settings {
@@ -148,15 +151,21 @@ impl Settings {
                 admin_port: port(Self::PREFERRED[2])?,
                 camera_password: random_word()?,
                 camera_ports: Vec::new(),
+                number: None,
             }
         };
         let mut ports = FreePorts::default();
         while settings.camera_ports.len() < cameras {
             settings.camera_ports.push(ports.take(None)?);
         }
-        let text = serde_json::to_vec_pretty(&settings).context("write the demo's settings")?;
-        write_private(&file, &text)?;
+        settings.save(place)?;
         Ok(settings)
+    }
+
+    /// Writes `DIR/demo.json`.
+    pub(crate) fn save(&self, place: &Place) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self).context("write the demo's settings")?;
+        write_private(&place.dir.join("demo.json"), &text)
     }
 }
 

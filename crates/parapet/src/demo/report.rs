@@ -1,5 +1,6 @@
 //! The one JSON object that `--check` prints, and when it is a success.
 
+use parapet_device::reported::{NetworkReport, Separation};
 use serde::Serialize;
 
 use super::observe::{CameraView, Observer};
@@ -19,6 +20,13 @@ pub(crate) struct Report {
     pub(crate) device_status: Option<String>,
     pub(crate) instance_status: Option<String>,
     pub(crate) health: Option<String>,
+    /// How the networks are kept apart, as the agent reports it.
+    pub(crate) separation: Option<Separation>,
+    /// Why the cameras have no network of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lacking: Option<String>,
+    /// What the agent says that this machine does not give.
+    pub(crate) missing: Vec<String>,
     pub(crate) cameras: Vec<Camera>,
     pub(crate) latency_ms: Latency,
     pub(crate) seconds_to_first_detection: Option<f64>,
@@ -63,6 +71,9 @@ impl Report {
             device_status: None,
             instance_status: None,
             health: None,
+            separation: None,
+            lacking: None,
+            missing: Vec::new(),
             cameras: Vec::new(),
             latency_ms: Latency {
                 p50: None,
@@ -75,6 +86,11 @@ impl Report {
 
     /// Fills in what the observer has seen.
     pub(crate) fn take(&mut self, seen: &Observer) {
+        self.separation = seen.network.as_ref().map(|network| network.separation);
+        self.missing = seen
+            .network
+            .as_ref()
+            .map_or(Vec::new(), |network| network.missing.clone());
         self.cameras = seen
             .cameras
             .iter()
@@ -126,6 +142,20 @@ pub(crate) fn lacks(name: &str, view: &CameraView) -> Option<String> {
         ));
     }
     None
+}
+
+/// What the zones of an appliance whose cameras have a network of their own still lack.
+pub(crate) fn lacks_separation(network: Option<&NetworkReport>) -> Option<String> {
+    let network = match network {
+        None => return Some("the agent does not say how the networks are kept apart".to_owned()),
+        Some(network) if network.separation == Separation::Separated => return None,
+        Some(network) => network,
+    };
+    Some(format!(
+        "networks are {}, separated is needed: {}",
+        network.separation,
+        network.missing.join("; ")
+    ))
 }
 
 /// Rounds for people: the figures are measurements, not constants of nature.

@@ -84,6 +84,9 @@ fn line(seen: &Observer) -> String {
         Some(report) => format!("{:?}", report.state),
     };
     let mut parts = vec![format!("device {device}"), format!("instance {instance}")];
+    if let Some(network) = &seen.network {
+        parts.push(format!("networks {}", network.separation));
+    }
     let (mut p50, mut p99, mut detections) = (0_f64, 0_f64, 0_f64);
     for (name, camera) in &seen.cameras {
         parts.push(match (&camera.reason, &camera.metrics) {

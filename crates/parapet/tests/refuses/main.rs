@@ -32,7 +32,7 @@ const STANDSTILL: Duration = Duration::from_secs(8);
 #[test]
 fn what_is_wrong_is_refused_where_it_belongs_and_the_rest_goes_on() -> Result<()> {
     let work = tempfile::tempdir()?;
-    let demo = Demo::start(Path::new(PARAPET), &[])?;
+    let demo = Demo::start(Path::new(PARAPET), &["--one-network"])?;
     let operator = Operator::of(&demo, work.path())?;
     let main = main_instance(&demo)?;
     let witness = Witness::begin(&demo.dir().join("agent"), &main);
