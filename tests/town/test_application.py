@@ -1,0 +1,345 @@
+"""From inside a compromised application, and in place of a compromised worker.
+
+`attack.py` runs there and tries everything; the same file on a bare host shows which attempts this
+kernel knows at all.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import subprocess
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from appliance import instance
+from streets import INTERNET4, INTERNET6, camera4, camera6, uplink4, uplink6
+
+from control_plane import TARGET
+
+ATTACK = Path(__file__).with_name("attack.py").read_text(encoding="utf-8")
+LISTENER = """
+import socket, time
+for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+    try:
+        socket.create_server((host, 4022), family=family).listen()
+    except OSError:
+        pass
+    kept = globals().setdefault("kept", []); kept.append(socket.create_server(
+        ("127.0.0.1", 4023 + len(kept))))
+time.sleep(10_000)
+"""
+# What succeeds inside and gives nothing: a process's own affairs, within its own walls. The reason
+# stands beside each.
+HARMLESS = {
+    "a socket of AF_NETLINK audit": "a socket to ask with; without a capability nothing is told",
+}
+# What a worker has of itself alone: process 1 of its namespace is the worker, and an ingest's
+# camera is its own.
+OWN = {"codec": {"read /proc/1/environ"}, "ingest": {"read /proc/1/environ", "tcp to the gate"}}
+
+
+class Canaries:
+    """Services all over the town that would answer, and count who comes."""
+
+    def __init__(self, streets):
+        self.stack = ExitStack()
+        self.streets = streets
+        self.visits = []
+        self.asked = []
+        self.closed = threading.Event()
+        self.threads = []
+
+    def tcp(self, name, host, port):
+        """Accepts whoever comes."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with self.streets.inside(name):
+            server = self.stack.enter_context(socket.create_server((host, port), family=family))
+        self._begin(self._accept, server)
+
+    def udp(self, name, host, port):
+        """Answers every question, as a resolver that an attacker owns does."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with self.streets.inside(name):
+            server = self.stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            server.bind((host, port))
+        self._begin(self._answer, server)
+
+    def _begin(self, serve, server):
+        # A socket lives on while a thread waits in it: none waits for long.
+        server.settimeout(0.2)
+        self.threads.append(threading.Thread(target=serve, args=(server,), daemon=True))
+        self.threads[-1].start()
+
+    def close(self):
+        """Ends all of them; their ports are free afterwards."""
+        self.closed.set()
+        for thread in self.threads:
+            thread.join()
+        self.stack.close()
+
+    def _accept(self, server):
+        while not self.closed.is_set():
+            try:
+                stream, address = server.accept()
+            except TimeoutError:
+                continue
+            self.visits.append((server.getsockname()[:2], address[0]))
+            stream.close()
+
+    def _answer(self, server):
+        while not self.closed.is_set():
+            try:
+                question, address = server.recvfrom(4096)
+            except TimeoutError:
+                continue
+            self.asked.append((server.getsockname()[:2], question))
+            server.sendto(question[:2] + struct.pack("!H", 0x8180) + question[4:], address)
+
+
+@pytest.fixture(scope="module")
+def canaries(town):
+    """Everybody whom an attacker would like to meet."""
+    built = Canaries(town.streets)
+    for name, host, port in (
+        ("net", INTERNET4, 443),
+        ("net", INTERNET6, 443),
+        ("net", INTERNET4, 8444),
+        ("net", "169.254.169.254", 80),
+        ("up", uplink4("up"), 4022),
+        ("up", uplink6("up"), 4022),
+        ("rtr", "10.77.2.254", 53),
+        ("cam", camera4(29), 80),
+        ("cam", camera6(29), 80),
+        ("a", uplink4("a"), 4044),
+        ("a", uplink6("a"), 4044),
+        ("a", "127.0.0.1", 4045),
+        ("b", uplink4("b"), 4044),
+    ):
+        built.tcp(name, host, port)
+    for name, host, port in (
+        ("net", INTERNET4, 53),
+        ("net", INTERNET6, 53),
+        ("rtr", "10.77.2.254", 53),
+        ("a", "127.0.0.1", 53),
+        ("a", uplink4("a"), 53),
+        ("net", "169.254.169.254", 123),
+        ("cam", camera4(29), 5353),
+    ):
+        built.udp(name, host, port)
+    abstract = f"parapet-town-{os.getpid()}"
+    with town.streets.inside("a"):
+        server = built.stack.enter_context(socket.socket(socket.AF_UNIX))
+        server.bind("\0" + abstract)
+        server.listen()
+    built.targets = {
+        "tcp": {
+            "the gate": [camera4(11), 554],
+            "a camera": [camera4(29), 80],
+            "a camera by IPv6": [camera6(29), 80],
+            "the camera zone's address": [camera4("a"), 80],
+            "a host of the uplink": [uplink4("up"), 4022],
+            "a host of the uplink by IPv6": [uplink6("up"), 4022],
+            "the uplink router": ["10.77.2.254", 53],
+            "the internet": [INTERNET4, 443],
+            "the internet by IPv6": [INTERNET6, 443],
+            "the control plane's device port": [INTERNET4, 8444],
+            "its host by the uplink": [uplink4("a"), 4044],
+            "its host by IPv6": [uplink6("a"), 4044],
+            "its host by loopback": ["127.0.0.1", 4045],
+            "its host by any": ["0.0.0.0", 4045],
+            "another instance by loopback": ["127.0.0.1", 4023],
+            "another instance by IPv6": ["::1", 4022],
+            "the other appliance": [uplink4("b"), 4044],
+            "cloud metadata": ["169.254.169.254", 80],
+            "cloud metadata by IPv6": ["fd00:ec2::254", 80],
+            "cloud metadata, mapped": ["::ffff:169.254.169.254", 80],
+        },
+        "udp": {
+            "the internet's DNS": [INTERNET4, 53],
+            "the router's DNS": ["10.77.2.254", 53],
+            "its host's DNS": ["127.0.0.1", 53],
+            "a camera": [camera4(29), 5353],
+            "cloud metadata's clock": ["169.254.169.254", 123],
+        },
+        "names": ["control-plane.example", "736563726574.tunnel.example", "localhost.localdomain"],
+        "resolvers": [
+            INTERNET4,
+            INTERNET6,
+            "10.77.2.254",
+            "127.0.0.1",
+            "127.0.0.53",
+            "::1",
+            uplink4("a"),
+        ],
+        "abstract": [abstract],
+    }
+    yield built
+    built.close()
+
+
+@pytest.fixture(scope="module")
+def host_attempts(town, canaries, tmp_path_factory):
+    """Which attempts a bare host lets through, by name: from the naive host, as root, with process
+    and mount namespaces of its own around it, so that it harms nothing."""
+    place = tmp_path_factory.mktemp("bare")
+    (place / "attack.py").write_text(ATTACK, encoding="utf-8")
+    (place / "targets.json").write_text(json.dumps(canaries.targets), encoding="utf-8")
+    with town.streets.inside("naive"):
+        done = subprocess.run(
+            [
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--mount-proc",
+                "--uts",
+                "--ipc",
+                "sh",
+                "-c",
+                '/usr/bin/python3 "$0" --on-host; exit 0',
+                place / "attack.py",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert lines and lines[-1]["type"] == "end", done.stderr[-2000:]
+    canaries.visits.clear()
+    canaries.asked.clear()
+    return {line["name"]: line for line in lines if line["type"] == "attempt"}
+
+
+def judge(what, lines, host_attempts):
+    """Prints each attempt and gives those that have succeeded."""
+    got = [line for line in lines if line["got"] and line["name"] not in HARMLESS]
+    unknown = [
+        name
+        for name, line in host_attempts.items()
+        if not line["got"] and not name.startswith(("tcp", "udp", "look", "a DNS"))
+    ]
+    print(f"\n{what}: {len(lines)} attempts, {len(got)} got through")
+    for line in lines:
+        print(f"  {'GOT THROUGH' if line['got'] else 'refused'}: {line['name']}: {line['said']}")
+    print(f"not to be tried on this kernel or host, for a bare host's root fails, too: {unknown}")
+    return got
+
+
+def attack(town, canaries, identity, **confinement):
+    """Deploys the attacker beside another application, and waits until it has tried everything."""
+    one = town.a
+    victim = instance("victim", [], [one.application({"main.py": LISTENER})])
+    files = {"main.py": ATTACK, "targets.json": json.dumps(canaries.targets)}
+    attacker = instance(identity, [], [one.application(files, **confinement)])
+    one.desire([town.watching(one), victim, attacker])
+    one.wait(
+        "the attacker's end",
+        lambda: any(event["type"] == "end" for event in one.events(identity)),
+        120,
+    )
+    lines = [event for event in one.events(identity) if event["type"] == "attempt"]
+    one.desire([town.watching(one)])
+    return lines
+
+
+def test_a_compromised_application_gets_nowhere(town, canaries, host_attempts):
+    """Other zones, the control plane, other instances, the host, metadata, the kernel."""
+    lines = attack(town, canaries, "attacker")
+    got = judge("from inside an application", lines, host_attempts)
+    assert len(lines) > 120
+    assert got == []
+    assert canaries.visits == [] and canaries.asked == []
+    # The attempts are real: a bare host's root gets to most of the town and of the kernel.
+    real = {name for name, line in host_attempts.items() if line["got"]}
+    assert {
+        "tcp to the internet",
+        "tcp to a camera",
+        "tcp to a host of the uplink",
+        "tcp to the control plane's device port",
+        "mount tmpfs",
+        "bpf",
+        "userfaultfd",
+        "io_uring",
+        "keyctl",
+        "ptrace process 1",
+        "unshare user",
+        "raw packets",
+        "a device node",
+    } <= real, sorted(real)
+    town.still_watches(town.a)
+
+
+def test_an_application_with_egress_reaches_what_is_named_and_nothing_else(
+    town, canaries, host_attempts
+):
+    """One host and port allowed: no other, no name of an attacker's choice, no tunnel."""
+    allowed = {"host": INTERNET4, "port": 443}
+    lines = attack(town, canaries, "caller", egress={"hosts": [allowed]})
+    got = {
+        line["name"]
+        for line in judge("with egress to one host", lines, host_attempts)
+        if line["got"]
+    }
+    # A name server of ours answers inside, with refusals or addresses that only lead to us: what
+    # it must never do is ask anybody.
+    assert "tcp to the internet" in got
+    leaked = [visit for visit in canaries.visits if visit[0] != (INTERNET4, 443)]
+    assert leaked == []
+    assert canaries.asked == [], "a name went out"
+    assert not [name for name in got if not name.startswith(("tcp to", "udp to", "look up"))], got
+    canaries.visits.clear()
+    town.still_watches(town.a)
+
+
+@pytest.mark.parametrize("worker", ["codec", "ingest"])
+def test_a_worker_with_foreign_code_gets_nowhere(town, canaries, host_attempts, worker):
+    """B13: the executable of a worker is replaced by the attacker's, the launcher's sandbox is
+    what holds it. Its own second confinement comes on top; here it is not even needed."""
+    libexec = town.directory / f"libexec-{worker}"
+    libexec.mkdir(mode=0o755)
+    for name in ("parapet-launcher", "parapet-ingest", "parapet-codec", "parapet-infer"):
+        os.link(TARGET / "debug" / name, libexec / name)
+    program = libexec / f"parapet-{worker}"
+    program.unlink()
+    targets = json.dumps(canaries.targets)
+    version = town.b.status()["reported"]["software"]
+    text = ATTACK.replace(
+        'TARGETS, SUMMARY, HELLO = None, False, ""',
+        f"TARGETS, SUMMARY, HELLO = json.loads({targets!r}), True, {version!r}",
+    )
+    program.write_text("#!/usr/bin/python3\n" + text, encoding="utf-8")
+    program.chmod(0o755)
+    one = town.b
+    config = one.config.read_text(encoding="utf-8")
+    one.stop()
+    one.config.write_text(f'{config}\n[paths]\nlibexec = "{libexec}"\n', encoding="utf-8")
+    begin = one.log.stat().st_size
+    try:
+        one.start()
+        end = one.wait("the attacker's end", lambda: summary(one.log, begin), 120)
+    finally:
+        one.stop()
+        one.config.write_text(config, encoding="utf-8")
+        one.start()
+    print(f"\nin place of {worker}: {end['tried']} attempts, {end['got']} got through")
+    assert end["tried"] > 100
+    assert set(end["got"]) <= set(HARMLESS) | OWN[worker], end["got"]
+    assert canaries.visits == [] and canaries.asked == []
+    one.wait("frames after the attack", lambda: one.frames("main", "gate") > 5)
+
+
+def summary(log, begin):
+    """What the attacker has written last, out of the agent's log."""
+    with log.open("rb") as file:
+        file.seek(begin)
+        for line in file.read().decode(errors="replace").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                message = json.loads(line)["fields"]["message"]
+                if message.startswith('{"type": "end"'):
+                    return json.loads(message)
+    return None
