@@ -513,8 +513,6 @@ fn start_agent(
         "agent".to_owned(),
         "--data".to_owned(),
         place.agent().display().to_string(),
-        "--config".to_owned(),
-        config.display().to_string(),
     ];
     if let Some(archive) = archive {
         arguments.extend(["--enroll".to_owned(), archive.display().to_string()]);
