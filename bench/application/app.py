@@ -1,5 +1,7 @@
 """The smallest application that sees every picture: side A of the benchmark `frames`."""
 
+import os
+
 import panoramasdk
 from consumer import Consumer
 
@@ -9,7 +11,7 @@ class Application(panoramasdk.node):
 
 
 application = Application()
-consumer = Consumer("/opt/aws/panorama/storage/count")
+consumer = Consumer(os.environ.get("PARAPET_BENCH_COUNT", "/opt/aws/panorama/storage/count"))
 while True:
     for stream in application.inputs.video_in.get():
         if not stream.is_cached:
