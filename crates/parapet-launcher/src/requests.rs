@@ -17,7 +17,7 @@ use parapet_sandbox::cgroup::{CgroupError, Group};
 use parapet_sandbox::channel::{Channel, ChannelError, Packet};
 use parapet_sandbox::confine;
 use parapet_sandbox::failure;
-use parapet_sandbox::gateway::{Namespace, Sockets, furnish};
+use parapet_sandbox::gateway::{Inside, Sockets, furnish};
 use parapet_sandbox::launch::{LaunchEvent, LaunchRequest, Resources, Signal, Worker};
 use parapet_sandbox::remove::remove;
 use parapet_sandbox::root::open_below;
@@ -97,14 +97,14 @@ struct Process {
     running: Running,
     kind: Kind,
     /// An application's, for [`LaunchRequest::Socket`].
-    network: Option<Namespace>,
+    network: Option<Inside>,
     group: Group,
     /// Since when memory was short around it, until the kernel has chosen whom to end.
     alarmed: Option<Instant>,
 }
 
 impl Process {
-    fn new(running: Running, kind: Kind, network: Option<Namespace>, group: Group) -> Self {
+    fn new(running: Running, kind: Kind, network: Option<Inside>, group: Group) -> Self {
         Self {
             running,
             kind,
@@ -429,7 +429,7 @@ impl<'a> Requests<'a> {
             place: group.place()?,
         };
         let (running, (network, gateway)) = spawn_prepared(sandbox, |pid| {
-            let network = Namespace::of(pid);
+            let network = Inside::of(pid);
             let gateway = gateway.then(|| match &network {
                 Ok(network) => furnish(network).map_err(|error| failure::with_causes(&error)),
                 Err(error) => Err(failure::with_causes(error)),
@@ -502,7 +502,7 @@ impl<'a> Requests<'a> {
 
     fn socket(&self, id: u64) -> anyhow::Result<()> {
         let network = self.processes.get(&id).and_then(|p| p.network.as_ref());
-        let (socket, error) = match network.map(Namespace::socket) {
+        let (socket, error) = match network.map(Inside::socket) {
             Some(Ok(socket)) => (vec![socket], None),
             Some(Err(error)) => (Vec::new(), Some(failure::with_causes(&error))),
             None => (Vec::new(), Some("the application has ended".to_owned())),

@@ -34,7 +34,7 @@ const MAX_ADDRESSES: usize = 16;
 #[derive(Debug, thiserror::Error)]
 enum ZoneError {
     #[error(transparent)]
-    Command(#[from] commands::CommandError),
+    Command(#[from] parapet_sandbox::programs::ProgramError),
     #[error(transparent)]
     Kept(#[from] kept::KeptError),
     #[error("{step}: {cause}")]

@@ -4,15 +4,12 @@
 //! The namespace never gets another interface. [`furnish`] turns every TCP connection to outside
 //! and every question to a resolver towards these sockets, which the agent answers, and lets
 //! nothing else leave (`docs/egress.md`). It is called while the application's first process still
-//! waits, so that no program of the application ever runs without the rules. [`Namespace`] is the
+//! waits, so that no program of the application ever runs without the rules. [`Inside`] is the
 //! handle by which the launcher has something done inside; it never goes there itself.
 //! Nothing here reads what an application wrote.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,11 +17,11 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Ipv4Addr, SocketAddrV4, SocketFlags, SocketType, bind, listen, socket_with,
 };
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 
 use crate::channel::{Channel, ChannelError};
+use crate::namespace::Namespace;
+use crate::programs::{Program, ProgramError};
 use crate::spawn::spawn_task;
 use crate::{failure, kernel};
 
@@ -34,11 +31,6 @@ pub const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 53)
 /// The resolver's file of an application with a gateway.
 pub const RESOLV_CONF: &str = "nameserver 127.0.0.53\noptions timeout:2 attempts:2\n";
 
-/// Places of the programs, first one wins; the environment's `PATH` is never asked.
-const IP: [&str; 4] = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"];
-const NFT: [&str; 2] = ["/usr/sbin/nft", "/sbin/nft"];
-/// They take milliseconds.
-const PROGRAM_LIMIT: Duration = Duration::from_secs(3);
 /// Below the limit of a set-up, which waits for it.
 const TASK_LIMIT: Duration = Duration::from_secs(8);
 /// Calls that wait for the agent; further ones wait in the application.
@@ -69,22 +61,9 @@ table inet parapet {
 /// Why a namespace has no gateway.
 #[derive(Debug, Error)]
 pub enum GatewayError {
-    /// A program that is needed is not installed.
-    #[error("find {program}: install the package {package}")]
-    NoProgram {
-        /// Which one.
-        program: &'static str,
-        /// What brings it.
-        package: &'static str,
-    },
-    /// A program failed.
-    #[error("run {program}: {message}")]
-    Program {
-        /// Which one.
-        program: &'static str,
-        /// What it said.
-        message: String,
-    },
+    /// A program is missing, or failed.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The child that works inside failed.
     #[error("{0}")]
     Child(String),
@@ -110,15 +89,13 @@ pub struct Sockets {
 
 /// The network namespace of a process, which lives as long as this handle.
 #[derive(Debug)]
-pub struct Namespace(OwnedFd);
+pub struct Inside(Namespace);
 
-impl Namespace {
+impl Inside {
     /// Of the process with this ID, as the caller sees it. To be asked for while the process is
     /// known to be the one that was meant, such as between its making and its program.
     pub fn of(pid: u32) -> Result<Self, GatewayError> {
-        File::open(format!("/proc/{pid}/ns/net"))
-            .map(|file| Self(file.into()))
-            .map_err(GatewayError::Enter)
+        Namespace::of(pid).map(Self).map_err(GatewayError::Enter)
     }
 
     /// A TCP socket inside, not connected, for the agent to reach a port of the application by.
@@ -136,8 +113,7 @@ impl Namespace {
         let channel = |error: ChannelError| GatewayError::Child(failure::with_causes(&error));
         let (ours, theirs) = Channel::pair().map_err(channel)?;
         let inside = || {
-            move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))
-                .map_err(|errno| GatewayError::Enter(errno.into()))?;
+            self.0.enter().map_err(GatewayError::Enter)?;
             let made = work()?;
             theirs
                 .send(&(), &[], &made.each_ref().map(AsFd::as_fd))
@@ -169,22 +145,22 @@ impl Namespace {
 
 /// Whether this host has what a gateway needs; the reason where it lacks something.
 pub fn programs() -> Result<(), GatewayError> {
-    ip()?;
-    nft()?;
+    Program::ip()?;
+    Program::nft()?;
     Ok(())
 }
 
 /// Gives the namespace its rules and its sockets. To be called once, before any program runs in it.
-pub fn furnish(namespace: &Namespace) -> Result<Sockets, GatewayError> {
-    let (ip, nft) = (ip()?, nft()?);
-    let [names, calls] = namespace.within(|| {
+pub fn furnish(inside: &Inside) -> Result<Sockets, GatewayError> {
+    let (ip, nft) = (Program::ip()?, Program::nft()?);
+    let [names, calls] = inside.within(|| {
         kernel::raise_loopback().map_err(GatewayError::Loopback)?;
         // The rules first: without a route nothing could leave either.
-        run("nft", nft, &["-f", "-"], RULES)?;
+        nft.run("load the rules of a gateway (nft)", &["-f", "-"], RULES)?;
         // Calls need a way to begin on; where they go is the rules' business. There is no such way
         // for IPv6: programs fall back to IPv4 at once, and no name has an IPv6 address here.
         let way = ["route", "add", "default", "dev", "lo", "src", "127.0.0.1"];
-        run("ip", ip, &way, "")?;
+        ip.run("make a gateway's route (ip)", &way, "")?;
         sockets().map_err(GatewayError::Socket)
     })?;
     Ok(Sockets { names, calls })
@@ -208,75 +184,6 @@ fn tcp() -> io::Result<OwnedFd> {
         flags,
         None,
     )?)
-}
-
-fn ip() -> Result<&'static str, GatewayError> {
-    find("ip", "iproute2", &IP)
-}
-
-fn nft() -> Result<&'static str, GatewayError> {
-    find("nft", "nftables", &NFT)
-}
-
-fn find(
-    program: &'static str,
-    package: &'static str,
-    places: &[&'static str],
-) -> Result<&'static str, GatewayError> {
-    let there = |place: &&&str| Path::new(place).is_file();
-    places
-        .iter()
-        .find(there)
-        .copied()
-        .ok_or(GatewayError::NoProgram { program, package })
-}
-
-fn run(
-    program: &'static str,
-    path: &str,
-    arguments: &[&str],
-    input: &str,
-) -> Result<(), GatewayError> {
-    let failed = |message: String| GatewayError::Program { program, message };
-    let said = |error: io::Error| failed(error.to_string());
-    let mut child = Command::new(path)
-        .args(arguments)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(said)?;
-    // Shorter than a pipe is long, so that this never waits for the reader; a program that has
-    // ended already says why below.
-    let _ = child
-        .stdin
-        .take()
-        .map(|mut pipe| pipe.write_all(input.as_bytes()));
-    if !ends_in_time(child.id()).map_err(said)? {
-        child.kill().map_err(said)?;
-        child.wait().map_err(said)?;
-        return Err(failed(format!(
-            "no end within {} s",
-            PROGRAM_LIMIT.as_secs()
-        )));
-    }
-    let status = child.wait().map_err(said)?;
-    if status.success() {
-        return Ok(());
-    }
-    let mut message = Vec::new();
-    if let Some(pipe) = child.stderr.take() {
-        pipe.take(500).read_to_end(&mut message).map_err(said)?;
-    }
-    let message = String::from_utf8_lossy(&message);
-    Err(failed(format!("{} ({status})", message.trim())))
-}
-
-fn ends_in_time(pid: u32) -> io::Result<bool> {
-    let pid = Pid::from_raw(pid.cast_signed()).ok_or(Errno::SRCH)?;
-    readable_in_time(pidfd_open(pid, PidfdFlags::empty())?, PROGRAM_LIMIT)
 }
 
 fn readable_in_time(fd: impl AsFd, limit: Duration) -> io::Result<bool> {

@@ -31,6 +31,12 @@ impl Namespace {
         Ok(Self(File::open(OWN)?.into()))
     }
 
+    /// The one of the process with this ID. To be asked for while that is known to be the process
+    /// that was meant.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        Ok(Self(File::open(format!("/proc/{pid}/ns/net"))?.into()))
+    }
+
     /// The one that is kept at `path`; `None` where nothing is, or a file without one.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
         let file = match File::open(path) {
@@ -85,8 +91,14 @@ impl Namespace {
     /// it for good.
     pub fn visit(&self) -> io::Result<Visit> {
         let visit = Visit::from_here()?;
-        move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))?;
+        self.enter()?;
         Ok(visit)
+    }
+
+    /// Enters it for good.
+    pub fn enter(&self) -> io::Result<()> {
+        let kind = Some(LinkNameSpaceType::Network);
+        Ok(move_into_link_name_space(self.0.as_fd(), kind)?)
     }
 }
 

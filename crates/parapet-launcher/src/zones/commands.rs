@@ -1,78 +1,51 @@
-//! `nft` and `ip`, by their full paths, with an empty environment and words of our own.
+//! What zones ask of `nft` and `ip`, in words of our own.
 
-use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use parapet_sandbox::namespace::Namespace;
+use parapet_sandbox::programs::{Program, ProgramError};
 use parapet_sandbox::zones::{Port, PortAddress};
-use thiserror::Error;
-
-/// Longest that is repeated of what a program said.
-const MAX_SAID: usize = 300;
-
-/// Why a command did not do its work.
-#[derive(Debug, Error)]
-pub(super) enum CommandError {
-    #[error("find {name} in {}: install the package {package}", PLACES.join(", "))]
-    Missing {
-        name: &'static str,
-        package: &'static str,
-    },
-    #[error("{what}: {cause}")]
-    Start {
-        what: &'static str,
-        cause: io::Error,
-    },
-    #[error("{what}: {said}")]
-    Refused { what: &'static str, said: String },
-}
-
-const PLACES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
 /// Where the programs are.
 #[derive(Debug)]
 pub(super) struct Tools {
-    nft: PathBuf,
-    ip: PathBuf,
+    nft: Program,
+    ip: Program,
 }
 
 impl Tools {
-    pub(super) fn find() -> Result<Self, CommandError> {
-        let find = |name, package| {
-            PLACES
-                .iter()
-                .map(|place| Path::new(place).join(name))
-                .find(|path| path.is_file())
-                .ok_or(CommandError::Missing { name, package })
-        };
+    pub(super) fn find() -> Result<Self, ProgramError> {
         Ok(Self {
-            nft: find("nft", "nftables")?,
-            ip: find("ip", "iproute2")?,
+            nft: Program::nft()?,
+            ip: Program::ip()?,
         })
     }
 
     /// Loads a ruleset, or changes one: all of it or nothing.
-    pub(super) fn rules(&self, text: &str) -> Result<(), CommandError> {
-        run("load rules (nft)", &self.nft, &["-f", "-"], text).map(drop)
+    pub(super) fn rules(&self, text: &str) -> Result<(), ProgramError> {
+        self.nft
+            .run("load rules (nft)", &["-f", "-"], text)
+            .map(drop)
     }
 
     /// The addresses of a port of this namespace, or of all ports, but for those of the link alone
     /// and of loopback.
-    pub(super) fn addresses(&self, port: Option<&Port>) -> Result<Vec<PortAddress>, CommandError> {
+    pub(super) fn addresses(&self, port: Option<&Port>) -> Result<Vec<PortAddress>, ProgramError> {
         let mut words = vec!["-brief", "address", "show"];
         if let Some(port) = port {
             words.extend(["dev", port.as_str()]);
         }
-        let output = run("read the addresses of ports (ip)", &self.ip, &words, "")?;
-        Ok(addresses(&String::from_utf8_lossy(&output.stdout)))
+        let output = self
+            .ip
+            .run("read the addresses of ports (ip)", &words, "")?;
+        Ok(addresses(&String::from_utf8_lossy(&output)))
     }
 
-    pub(super) fn is_up(&self, port: &Port) -> Result<bool, CommandError> {
+    pub(super) fn is_up(&self, port: &Port) -> Result<bool, ProgramError> {
         let words = ["-brief", "link", "show", "dev", port.as_str()];
-        let output = run("read the state of the port (ip)", &self.ip, &words, "")?;
-        let text = String::from_utf8_lossy(&output.stdout);
+        let output = self.ip.run("read the state of the port (ip)", &words, "")?;
+        let text = String::from_utf8_lossy(&output);
         let flags = text.rsplit_once('<').map_or("", |(_, flags)| flags);
         Ok(flags
             .trim_end()
@@ -86,7 +59,7 @@ impl Tools {
         parent: &Port,
         port: &Port,
         id: u16,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), ProgramError> {
         let id = id.to_string();
         let words = [
             "link",
@@ -100,18 +73,24 @@ impl Tools {
             "id",
             &id,
         ];
-        run("make the VLAN interface (ip)", &self.ip, &words, "").map(drop)
+        self.ip
+            .run("make the VLAN interface (ip)", &words, "")
+            .map(drop)
     }
 
-    pub(super) fn delete(&self, port: &Port) -> Result<(), CommandError> {
+    pub(super) fn delete(&self, port: &Port) -> Result<(), ProgramError> {
         let words = ["link", "delete", "dev", port.as_str()];
-        run("delete the VLAN interface (ip)", &self.ip, &words, "").map(drop)
+        self.ip
+            .run("delete the VLAN interface (ip)", &words, "")
+            .map(drop)
     }
 
-    pub(super) fn move_to(&self, port: &Port, namespace: &Path) -> Result<(), CommandError> {
+    pub(super) fn move_to(&self, port: &Port, namespace: &Path) -> Result<(), ProgramError> {
         let path = namespace.to_string_lossy();
         let words = ["link", "set", "dev", port.as_str(), "netns", &path];
-        run("move the port to its namespace (ip)", &self.ip, &words, "").map(drop)
+        self.ip
+            .run("move the port to its namespace (ip)", &words, "")
+            .map(drop)
     }
 
     pub(super) fn address(
@@ -119,18 +98,20 @@ impl Tools {
         verb: &str,
         address: &str,
         port: &Port,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), ProgramError> {
         let mut words = vec!["address", verb, address, "dev", port.as_str()];
         // Given by the operator: to ask the link first would leave the port useless meanwhile.
         if verb == "replace" && address.contains(':') {
             words.push("nodad");
         }
-        run("set the addresses of the port (ip)", &self.ip, &words, "").map(drop)
+        self.ip
+            .run("set the addresses of the port (ip)", &words, "")
+            .map(drop)
     }
 
-    pub(super) fn raise(&self, port: &Port) -> Result<(), CommandError> {
+    pub(super) fn raise(&self, port: &Port) -> Result<(), ProgramError> {
         let words = ["link", "set", "dev", port.as_str(), "up"];
-        run("bring the port up (ip)", &self.ip, &words, "").map(drop)
+        self.ip.run("bring the port up (ip)", &words, "").map(drop)
     }
 }
 
@@ -163,45 +144,6 @@ fn addresses(text: &str) -> Vec<PortAddress> {
         );
     }
     all
-}
-
-fn run(
-    what: &'static str,
-    program: &Path,
-    words: &[&str],
-    input: &str,
-) -> Result<Output, CommandError> {
-    let started = |cause| CommandError::Start { what, cause };
-    let mut child = Command::new(program)
-        .args(words)
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(started)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        match stdin.write_all(input.as_bytes()) {
-            // It has ended without reading; what it said tells why.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            other => other.map_err(started)?,
-        }
-    }
-    let output = child.wait_with_output().map_err(started)?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    let said: String = said.chars().take(MAX_SAID).collect();
-    Err(CommandError::Refused {
-        what,
-        said: if said.is_empty() {
-            output.status.to_string()
-        } else {
-            said
-        },
-    })
 }
 
 #[cfg(test)]
