@@ -881,6 +881,7 @@ fn an_image_with_its_own_system_is_the_root() {
 fn fifty_starts_leave_nothing_behind() {
     on_each_host(|host| {
         let launcher = host.child.id();
+        let directory = host.directory.path().to_string_lossy().into_owned();
         let count = || {
             let descriptors = fs::read_dir(format!("/proc/{launcher}/fd"))
                 .unwrap()
@@ -889,7 +890,6 @@ fn fifty_starts_leave_nothing_behind() {
             let children =
                 fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).unwrap();
             // Others mount and unmount on this host meanwhile: what is ours, or on the stage.
-            let directory = host.directory.path().to_string_lossy().into_owned();
             let ours = |line: &&str| line.contains(&directory) || line.contains(" /tmp ");
             (descriptors, mounts.lines().filter(ours).count(), children)
         };
