@@ -46,5 +46,5 @@ mod views;
 pub use config::{Config, ConfigError};
 pub use limits::{Cpus, Defaults, Size, ValueError, human};
 pub use reset::{ResetError, reset};
-pub use start::{AgentError, run, run_launcher};
+pub use start::{AgentError, load_zones, remove_zones, run, run_launcher};
 pub use status::{Status, read_status};

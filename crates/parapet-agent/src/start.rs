@@ -17,7 +17,8 @@ use parapet_device::{DesiredDocument, DeviceId, Generation};
 use parapet_plan::Capacity;
 use parapet_sandbox::channel::Channel;
 use parapet_sandbox::launcher_process::{
-    DropError, LauncherProcessError, become_launcher, drop_to, has_users, spawn_launcher, stay,
+    self, DropError, LauncherProcessError, become_launcher, drop_to, has_users, spawn_launcher,
+    stay,
 };
 use parapet_sandbox::split::{SplitError, connect_launcher};
 use parapet_sandbox::zones::{Level, Ports};
@@ -164,6 +165,13 @@ pub fn run_launcher(config: &Config) -> AgentError {
     become_launcher(&config.launcher_options()).into()
 }
 
+/// Becomes the launcher for the time that loading the zones takes: the unit that is started before
+/// ports come up. Returns only on failure.
+#[must_use]
+pub fn load_zones(config: &Config) -> AgentError {
+    launcher_process::become_zones(&config.launcher_options()).into()
+}
+
 /// Gives up root, or makes sure that there is none.
 fn settle(config: &Config) -> Result<(), AgentError> {
     let is_root = rustix::process::geteuid().is_root();
@@ -199,6 +207,14 @@ fn settle(config: &Config) -> Result<(), AgentError> {
     // is: it maps users into its namespace.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(|e| AgentError::because("close the memory to debuggers", e))
+}
+
+/// Takes what an appliance that does not run has left in the host's network away: its rules, its
+/// camera namespace. As root; nothing where there is nothing.
+pub fn remove_zones(config: &Config) -> Result<(), AgentError> {
+    let launcher = config.libexec.join("parapet-launcher");
+    launcher_process::remove_zones(&launcher, &config.run, config.id_base)
+        .map_err(|e| AgentError::because("remove the zones", e))
 }
 
 fn read_archive(path: &Path) -> Result<Vec<u8>, AgentError> {

@@ -68,7 +68,7 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
     }
     // Before anything is started. In a user namespace there is no host's network to rule.
     let mut zones = if root {
-        Zones::prepare(options)
+        Zones::prepare(options.network.clone(), &options.run, options.id_base)
     } else {
         Zones::not_root(options)
     };

@@ -39,6 +39,11 @@ fn main() -> ExitCode {
     };
     let done = match task {
         Task::Serve(options) => run(&options),
+        Task::LoadZones {
+            id_base,
+            run,
+            network,
+        } => zones::load(network, &run, id_base),
         Task::RemoveZones { id_base, run } => zones::remove(&run, id_base),
     };
     match done {

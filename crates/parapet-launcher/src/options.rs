@@ -13,6 +13,8 @@ use crate::users;
 pub(crate) const USAGE: &str = "usage: parapet-launcher --channel-fd 3 --state DIR --libexec DIR \
      --sdk DIR [--onnxruntime FILE] [--id-base N] [--run DIR] \
      [--uplink PORTS --cameras PORTS --camera-addresses ADDRESSES --others PORTS]\n       \
+     parapet-launcher --load-zones [--id-base N] [--run DIR] [--uplink PORTS] [--cameras PORTS] \
+     [--camera-addresses ADDRESSES] [--others PORTS]\n       \
      parapet-launcher --remove-zones [--id-base N] [--run DIR]";
 
 const CHANNEL: u32 = CHANNEL_FD.cast_unsigned();
@@ -41,6 +43,12 @@ pub(crate) enum OptionsError {
 pub(crate) enum Task {
     /// Serve an agent.
     Serve(Options),
+    /// Load the zones of an appliance that is yet to start, and end.
+    LoadZones {
+        id_base: u32,
+        run: PathBuf,
+        network: Option<Ports>,
+    },
     /// Take the zones of an appliance that does not run away.
     RemoveZones { id_base: u32, run: PathBuf },
 }
@@ -77,9 +85,8 @@ impl Task {
         ];
         let mut values: [Option<OsString>; NAMES.len()] = Default::default();
         let mut arguments = arguments.into_iter().peekable();
-        let remove = arguments
-            .next_if(|first| first == "--remove-zones")
-            .is_some();
+        let mut first = |name: &str| arguments.next_if(|first| first == name).is_some();
+        let (remove, load) = (first("--remove-zones"), first("--load-zones"));
         while let Some(argument) = arguments.next() {
             let Some(index) = NAMES.iter().position(|name| argument == *name) else {
                 return Err(OptionsError::Unknown(argument));
@@ -125,6 +132,13 @@ impl Task {
         } else {
             None
         };
+        if load {
+            return Ok(Self::LoadZones {
+                id_base,
+                run,
+                network,
+            });
+        }
         // Said on the command line for whoever reads it there; there is no other number.
         let channel_fd = channel_fd.ok_or(OptionsError::Missing(NAMES[0]))?;
         number(NAMES[0], channel_fd, CHANNEL, CHANNEL)?;

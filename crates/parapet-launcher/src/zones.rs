@@ -78,12 +78,12 @@ struct Ruled {
 
 impl Zones {
     /// Makes the zones that the options ask for, as far as this host allows.
-    pub(crate) fn prepare(options: &Options) -> Self {
-        let Some(ports) = options.network.clone() else {
+    pub(crate) fn prepare(network: Option<rules::Ports>, run: &Path, id_base: u32) -> Self {
+        let Some(ports) = network else {
             let mut missing = vec![OFF.to_owned()];
             // Rules that an earlier start has left would go on ruling.
-            if Directory::is_there(&options.run, options.id_base)
-                && let Err(error) = remove(&options.run, options.id_base)
+            if Directory::is_there(run, id_base)
+                && let Err(error) = remove(run, id_base)
             {
                 missing.push(format!(
                     "removal of the zones of an earlier start: {error:#}"
@@ -96,14 +96,14 @@ impl Zones {
             camera_networks: ports.camera_addresses.clone(),
             ports,
             users: rules::Users {
-                agent: options.id_base,
-                workers: options.id_base + 1,
-                applications: options.id_base + users::RANGE,
-                end: options.id_base + users::SPAN,
+                agent: id_base,
+                workers: id_base + 1,
+                applications: id_base + users::RANGE,
+                end: id_base + users::SPAN,
             },
         };
         let cameras = zones.ports.cameras.clone();
-        let mut ruled = match Ruled::begin(zones, &options.run) {
+        let mut ruled = match Ruled::begin(zones, run) {
             Ok(ruled) => ruled,
             Err(error) => {
                 let mut missing = vec![format!("separation of networks: failed to {error}")];
@@ -489,6 +489,21 @@ impl Ruled {
             .copied()
             .collect()
     }
+}
+
+/// Loads rules and camera namespace for an appliance that is yet to start, and leaves them: at boot,
+/// before ports come up. A port that is not there yet is taken when the appliance starts.
+pub(crate) fn load(network: Option<rules::Ports>, run: &Path, id_base: u32) -> anyhow::Result<()> {
+    let wanted = network.is_some();
+    let zones = Zones::prepare(network, run, id_base);
+    for sentence in &zones.found.missing {
+        eprintln!("parapet-launcher: {sentence}");
+    }
+    anyhow::ensure!(
+        !wanted || (zones.ruled.is_some() && !zones.shut),
+        "load the zones: no camera is reached until they are"
+    );
+    Ok(())
 }
 
 /// Takes away what an appliance that does not run has left.

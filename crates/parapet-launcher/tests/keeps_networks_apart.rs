@@ -780,3 +780,51 @@ fn a_change_for_one_camera_makes_no_gap_for_another() {
     drop(launcher);
     town.remove();
 }
+
+#[test]
+fn zones_loaded_at_boot_wait_for_a_port_that_comes_later() {
+    if !ready() {
+        return;
+    }
+    let town = Town::build();
+    let base = ID_BASE.to_string();
+    let directory = town.run_directory().display().to_string();
+    let load = || {
+        let words = [
+            "--load-zones",
+            "--id-base",
+            &base,
+            "--run",
+            &directory,
+            "--uplink",
+            "eth0",
+            "--cameras",
+            "eth1",
+            "--camera-addresses",
+            "10.77.1.1/24",
+        ];
+        let launcher = env!("CARGO_BIN_EXE_parapet-launcher");
+        town.inside("host", launcher, &words).output().unwrap()
+    };
+    // The port is elsewhere still.
+    town.ip("host", "link set eth1 down");
+    town.ip("host", "link set eth1 name later");
+    let output = load();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("eth1"), "{said}");
+    assert!(town.rules("host").contains("chain sent"));
+    assert!(
+        town.in_zone(&["nft", "list", "ruleset"])
+            .contains("chain sent")
+    );
+    assert!(!town.in_zone(&["ip", "-br", "link"]).contains("eth1"));
+
+    town.ip("host", "link set later name eth1");
+    let again = load();
+    assert!(again.status.success(), "loaded twice: {again:?}");
+    let launcher = town.launch(Town::two_ports());
+    assert_eq!(launcher.found.separation, Separation::Separated);
+    assert!(town.in_zone(&["ip", "-br", "link"]).contains("eth1"));
+    drop(launcher);
+    town.remove();
+}

@@ -103,6 +103,37 @@ pub fn become_launcher(options: &LauncherOptions) -> LauncherProcessError {
     }
 }
 
+/// Becomes the launcher for the one task of loading an appliance's zones before it starts, at boot.
+/// Returns only on failure.
+#[must_use]
+pub fn become_zones(options: &LauncherOptions) -> LauncherProcessError {
+    let mut command = Command::new(&options.executable);
+    command
+        .arg("--load-zones")
+        .args(["--id-base", &options.id_base.to_string()])
+        .arg("--run")
+        .arg(&options.run)
+        .env_clear();
+    name_ports(&mut command, options.network.as_ref());
+    LauncherProcessError::Start {
+        executable: options.executable.clone(),
+        source: command.exec(),
+    }
+}
+
+fn name_ports(command: &mut Command, ports: Option<&Ports>) {
+    if let Some(ports) = ports {
+        let list = |items: Vec<String>| items.join(",");
+        let ports_of = |ports: &[Port]| list(ports.iter().map(Port::to_string).collect());
+        let addresses = ports.camera_addresses.iter().map(ToString::to_string);
+        command
+            .args(["--uplink", &ports_of(&ports.uplink)])
+            .args(["--cameras", &ports_of(&ports.cameras)])
+            .args(["--camera-addresses", &list(addresses.collect())])
+            .args(["--others", &ports_of(&ports.others)]);
+    }
+}
+
 /// The launcher's command line, in an empty environment.
 fn command(options: &LauncherOptions) -> Command {
     let mut command = Command::new(&options.executable);
@@ -127,16 +158,7 @@ fn command(options: &LauncherOptions) -> Command {
     if let Some(onnxruntime) = &options.onnxruntime {
         command.arg("--onnxruntime").arg(onnxruntime);
     }
-    if let Some(ports) = &options.network {
-        let list = |items: Vec<String>| items.join(",");
-        let ports_of = |ports: &[Port]| list(ports.iter().map(Port::to_string).collect());
-        let addresses = ports.camera_addresses.iter().map(ToString::to_string);
-        command
-            .args(["--uplink", &ports_of(&ports.uplink)])
-            .args(["--cameras", &ports_of(&ports.cameras)])
-            .args(["--camera-addresses", &list(addresses.collect())])
-            .args(["--others", &ports_of(&ports.others)]);
-    }
+    name_ports(&mut command, options.network.as_ref());
     command
 }
 

@@ -1,6 +1,6 @@
 //! `parapet agent`: the appliance, and its end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use parapet_agent::Config;
@@ -39,6 +39,9 @@ pub(crate) struct Arguments {
 enum Verb {
     /// Empty an appliance that does not run: keys first, then all the rest of its state directory
     Reset(Reset),
+    /// Take the zones of an appliance that does not run off this host: its rules and its camera
+    /// namespace go, the camera ports come back as they were
+    RemoveZones(RemoveZones),
 }
 
 /// Arguments of `parapet agent reset`.
@@ -47,17 +50,31 @@ struct Reset {
     /// The state directory
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// The configuration it ran with, whose zones go with it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Do it; without this it is only said what would be done
     #[arg(long)]
     yes: bool,
+}
+
+/// Arguments of `parapet agent remove-zones`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "As root. Running it again does nothing.")]
+struct RemoveZones {
+    /// The configuration it ran with: `[process] id_base` tells which zones are its own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Runs until it is told to end, or does what else is asked for.
 ///
 /// No thread may have been started before: root is given up for the whole process.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(Verb::Reset(reset)) = &arguments.verb {
-        return reset.run();
+    match &arguments.verb {
+        Some(Verb::Reset(reset)) => return reset.run(),
+        Some(Verb::RemoveZones(remove)) => return remove.run(),
+        None => {}
     }
     super::log_to_stderr();
     super::no_core_dumps();
@@ -77,12 +94,16 @@ impl Reset {
         if !self.yes {
             bail!(
                 "reset {data}: its keys would be overwritten and deleted, then everything else in \
-                 there: identity, camera passwords, applications and their storage, models, logs. \
-                 Nothing brings them back. Say --yes to do it",
+                 there: identity, camera passwords, applications and their storage, models, logs; \
+                 then its zones on this host. Nothing brings them back. Say --yes to do it",
                 data = self.data.display()
             );
         }
         parapet_agent::reset(&self.data, &mut |step| println!("{step}"))?;
+        remove_zones(self.config.as_deref()).context(
+            "remove the zones of the appliance, which is empty by now: repeat with \
+             `parapet agent remove-zones`",
+        )?;
         eprintln!(
             "The appliance knows nothing any more. Delete the device at the control plane \
              (DeleteDevice) and change the passwords of the cameras it knew: flash storage may \
@@ -90,4 +111,23 @@ impl Reset {
         );
         Ok(())
     }
+}
+
+impl RemoveZones {
+    fn run(&self) -> Result<()> {
+        remove_zones(self.config.as_deref())
+    }
+}
+
+fn remove_zones(config: Option<&Path>) -> Result<()> {
+    // Only root has ever made any.
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("Zones belong to root: not looked at.");
+        return Ok(());
+    }
+    // Zones are not in the state directory.
+    let config = Config::load(Path::new("/"), config, None, None)?;
+    parapet_agent::remove_zones(&config)?;
+    println!("zones: rules and camera namespace removed, camera ports given back");
+    Ok(())
 }

@@ -18,11 +18,18 @@ pub(crate) struct Arguments {
     /// The agent's configuration (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Load the appliance's zones and end: before ports come up, at boot
+    #[arg(long)]
+    zones_only: bool,
 }
 
 /// Becomes `parapet-launcher`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     super::no_core_dumps();
     let config = Config::load(&arguments.data, arguments.config.as_deref(), None, None)?;
-    Err(parapet_agent::run_launcher(&config).into())
+    Err(if arguments.zones_only {
+        parapet_agent::load_zones(&config).into()
+    } else {
+        parapet_agent::run_launcher(&config).into()
+    })
 }
