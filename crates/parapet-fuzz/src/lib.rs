@@ -42,8 +42,8 @@ pub const SLOWEST: Duration = Duration::from_secs(2);
 /// Longest input that is made.
 const LONGEST: usize = 64 * 1024;
 
-/// Feeds a target for `time`. The input at work is kept at `trace`, so that it is found there when
-/// the target panics; a hang is reported when it ends.
+/// Feeds a target for `time`. An input that makes it panic, or takes too long, is kept at `trace`;
+/// one that aborts the process or never ends is found again by the seed.
 ///
 /// # Panics
 ///

@@ -17,7 +17,6 @@ fn no_input_breaks_a_promise() {
     }
 }
 
-/// A target whose corpus it refuses whole would be fed with nothing but refusals.
 #[test]
 fn a_broken_promise_is_found_and_its_input_kept() {
     let directory = std::env::temp_dir();
