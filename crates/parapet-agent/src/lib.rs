@@ -43,6 +43,7 @@ mod storage;
 mod store;
 mod views;
 
+pub use camera::certificates::{CertificatesError, forget_certificate, known_cameras};
 pub use config::{Config, ConfigError};
 pub use limits::{Cpus, Defaults, Size, ValueError, human};
 pub use reset::{ResetError, reset};

@@ -28,6 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::board::Board;
+use crate::camera::certificates::CameraCertificates;
 use crate::camera::place::Places;
 use crate::config::Config;
 use crate::engine;
@@ -406,6 +407,7 @@ impl Appliance {
             )),
             region,
             places,
+            certificates: Arc::new(CameraCertificates::below(&root)),
         };
         let mut engine = tokio::spawn(engine::run(engine, desired, applied_sender));
         let written = Arc::clone(&reporter);

@@ -2,10 +2,12 @@
 //! of their own, because a camera can hang anywhere and `retina` would wait for ever.
 //!
 //! A failure is told apart by its stage and the answer's status, never by an error's text.
-//! One connection is made, to the address that the agent has given, and all requests go over it:
+//! One connection is made, in TLS where the camera's address says so ([`tls`]), to the address that the agent has given, and all requests go over it:
 //! redirects are not followed, and whatever hosts a camera's answers name (`Content-Base`,
 //! `a=control`, `c=`, `destination=`) are words only.
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use parapet_media::protocol::{CameraFault, Codec, IngestEvent};
+use parapet_media::protocol::{CameraFault, CameraTls, Codec, IngestEvent};
 use retina::client::{
     Credentials, Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PlayOptions,
     Session, SessionOptions, SetupOptions, TeardownPolicy, UnknownRtcpSsrcPolicy,
@@ -21,17 +23,19 @@ use retina::client::{
 use retina::codec::{CodecItem, FrameFormat};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
+use url::Url;
 
 use crate::address;
 use crate::clock::unix_time;
 use crate::fault::{Fault, bounded, quote};
 use crate::outbox::MAX_UNIT;
+use crate::tls;
 use crate::worker::{Sink, Source, now};
 
 /// To connect: a LAN answers in milliseconds, a lost packet is repeated within three seconds.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// For an answer: small cameras take seconds for the first after a start.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// For the first key frame: some cameras begin on demand only.
 const FIRST_FRAME_LIMIT: Duration = Duration::from_secs(30);
 /// Between frames.
@@ -46,28 +50,58 @@ pub(crate) struct Ended {
 
 /// Reads the camera until that ends, which it always does with a fault.
 pub(crate) async fn run(source: &Source, sink: &Sink) -> Ended {
-    let (session, index, codec) = match open(source).await {
-        Ok(opened) => opened,
-        Err(fault) => {
-            return Ended {
-                fault,
-                played: false,
-            };
-        }
-    };
-    let fault = match play(source, sink, session, index, codec).await {
+    let opened = Cell::new(false);
+    match read(source, sink, &opened).await {
         Ok(never) => match never {},
-        Err(fault) => fault,
-    };
-    Ended {
-        played: fault.code != CameraFault::Unauthorized,
-        fault,
+        Err(fault) => Ended {
+            played: opened.get() && fault.code != CameraFault::Unauthorized,
+            fault,
+        },
     }
 }
 
-async fn open(source: &Source) -> Result<(Session<Described>, usize, Codec), Fault> {
-    let url = address::to_ask(&source.url, source.address)?;
-    probe(source.address).await?;
+async fn read(source: &Source, sink: &Sink, opened: &Cell<bool>) -> Result<Infallible, Fault> {
+    let Some(tls) = &source.tls else {
+        let url = address::to_ask(&source.url, "rtsp", source.address)?;
+        // Whether anything listens: the only way to tell refused, unreachable and silent apart.
+        connect(source.address).await?;
+        return talk(source, url, sink, opened).await;
+    };
+    let wanted = tls.get();
+    let url = address::to_ask(&source.url, "rtsps", wanted.plain)?;
+    let secured = tls::secure(&wanted, &source.provider, source.address).await?;
+    if wanted.pin.is_none() {
+        let sha256 = secured.certificate;
+        let pin = Some(sha256);
+        tls.set(CameraTls { pin, ..wanted });
+        let address = source.address;
+        let shown = IngestEvent::Certificate { address, sha256 };
+        sink.outbox.borrow_mut().event(shown);
+        sink.wake.notify_one();
+    }
+    tokio::select! {
+        ended = talk(source, url, sink, opened) => ended,
+        // However it ends, who talks is the one to notice.
+        never = async {
+            let _ = secured.carry().await;
+            std::future::pending::<Infallible>().await
+        } => match never {},
+    }
+}
+
+/// The dialogue itself, with whoever listens at the host and port of `url`.
+async fn talk(
+    source: &Source,
+    url: Url,
+    sink: &Sink,
+    opened: &Cell<bool>,
+) -> Result<Infallible, Fault> {
+    let (session, index, codec) = open(source, url).await?;
+    opened.set(true);
+    play(source, sink, session, index, codec).await
+}
+
+async fn open(source: &Source, url: Url) -> Result<(Session<Described>, usize, Codec), Fault> {
     let credentials = source
         .credentials
         .clone()
@@ -99,12 +133,12 @@ async fn open(source: &Source) -> Result<(Session<Described>, usize, Codec), Fau
     Ok((session, index, codec))
 }
 
-/// Whether anything listens: the only way to tell refused, unreachable and silent apart.
-async fn probe(address: SocketAddr) -> Result<(), Fault> {
+/// A connection to the camera.
+pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream, Fault> {
     let connect = TcpStream::connect(address);
     let place = address.to_string();
     match timeout(CONNECT_LIMIT, connect).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(match error.kind() {
             ErrorKind::ConnectionRefused => Fault::passing(
                 CameraFault::Refused,
@@ -159,7 +193,7 @@ async fn play(
     session: Session<Described>,
     index: usize,
     codec: Codec,
-) -> Result<std::convert::Infallible, Fault> {
+) -> Result<Infallible, Fault> {
     let rate = session.streams()[index].clock_rate_hz();
     let options = PlayOptions::default()
         .initial_timestamp(InitialTimestampPolicy::Ignore)

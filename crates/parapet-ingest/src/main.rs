@@ -2,7 +2,8 @@
 //!
 //! Started by the launcher with its channel as descriptor 3. Alone on the appliance it knows the
 //! camera's password, and it alone reads what the camera sends, in memory-safe Rust; what it hands
-//! on are access units ([`outbox`]), with the time of each ([`clock`]). Decodes nothing, writes no
+//! on are access units ([`outbox`]), with the time of each ([`clock`]). A camera that wants TLS gets it
+//! ([`tls`]). Decodes nothing, writes no
 //! file, logs no secret.
 
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@ mod clock;
 mod dialogue;
 mod fault;
 mod outbox;
+mod tls;
 mod worker;
 
 use std::error::Error;
@@ -44,9 +46,10 @@ fn serve() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let provider = tls::provider();
     // The run-time has made its own sockets; from here on there are none but a camera's.
     confine::worker(Worker::Ingest)?;
-    let served = runtime.block_on(worker::run(channel));
+    let served = runtime.block_on(worker::run(channel, provider));
     // A resolver that hangs on a thread of its own shall not keep the process alive.
     runtime.shutdown_timeout(worker::SHUTDOWN_LIMIT);
     Ok(served?)

@@ -5,16 +5,18 @@
 //! and what waits in the [`Outbox`] is sent. None waits for another, so a busy agent never slows
 //! the camera down and a dead camera never delays a request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parapet_media::protocol::{Hello, IngestEvent, IngestRequest};
+use parapet_media::protocol::{CameraTls, Hello, IngestEvent, IngestRequest};
 use parapet_sandbox::channel::{Channel, ChannelError};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+use tokio_rustls::rustls::crypto::CryptoProvider;
 
 use crate::backoff::Backoff;
 use crate::clock::StreamClock;
@@ -38,6 +40,9 @@ pub(crate) struct Source {
     /// The one place that is connected to.
     pub(crate) address: SocketAddr,
     pub(crate) credentials: Option<(String, String)>,
+    /// For `rtsps`. A pin that it lacks is set by the first dialogue.
+    pub(crate) tls: Option<Cell<CameraTls>>,
+    pub(crate) provider: Arc<CryptoProvider>,
 }
 
 /// Where a dialogue leaves what it reads.
@@ -59,7 +64,10 @@ pub(crate) fn now() -> i64 {
 }
 
 /// Serves the agent until it closes the channel.
-pub(crate) async fn run(channel: Channel) -> Result<(), WorkerError> {
+pub(crate) async fn run(
+    channel: Channel,
+    provider: Arc<CryptoProvider>,
+) -> Result<(), WorkerError> {
     channel.send(
         &Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -93,11 +101,14 @@ pub(crate) async fn run(channel: Channel) -> Result<(), WorkerError> {
                         url,
                         address,
                         credentials,
+                        tls,
                     }) => {
                         break Source {
                             url,
                             address,
                             credentials,
+                            tls: tls.map(Cell::new),
+                            provider: Arc::clone(&provider),
                         };
                     }
                     // Heard only by a wait: while a try is under way or pictures come, there is

@@ -15,13 +15,18 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use parapet_media::protocol::{CameraFault, Codec, Hello, IngestEvent, IngestRequest};
+use parapet_media::protocol::{
+    CameraFault, CameraTls, Codec, Fingerprint, Hello, IngestEvent, IngestRequest,
+};
 use parapet_sandbox::channel::{Channel, Packet};
+use parapet_sandbox::zones::plain_side;
 use parapet_virtual_camera::{
     AuthScheme, Credentials, Fault, Options, Picture, SceneParameters, VirtualCamera,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::Runtime;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 /// Above the longest limit of a stage (10 s for an answer) on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,6 +37,10 @@ const PASSWORD: &str = "correct horse";
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
 fn camera(fault: Fault) -> VirtualCamera {
+    camera_with(fault, None)
+}
+
+fn camera_with(fault: Fault, tls: Option<PathBuf>) -> VirtualCamera {
     // The scene is encoded once for all tests; a second one at the same time would only be slower.
     static MAKING: Mutex<()> = Mutex::new(());
     let _alone = MAKING
@@ -56,6 +65,7 @@ fn camera(fault: Fault) -> VirtualCamera {
             name: "gate".to_owned(),
             credentials: Some(credentials),
             picture: Picture::Scene { of, cache },
+            tls,
             fault,
         }))
         .unwrap()
@@ -93,6 +103,19 @@ impl Ingest {
     }
 
     fn open(&self, url: &str, password: &str) {
+        self.open_in(url, password, None);
+    }
+
+    /// `pin`: the certificate that the camera is known by, if any.
+    fn open_tls(&self, url: &str, pin: Option<Fingerprint>) {
+        // One for each process and each of its tests at a time.
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst) as u32;
+        let plain = plain_side(std::process::id().wrapping_mul(31).wrapping_add(number));
+        self.open_in(url, PASSWORD, Some(CameraTls { plain, pin }));
+    }
+
+    fn open_in(&self, url: &str, password: &str, tls: Option<CameraTls>) {
         // What the agent does before: a host as it is written, a name as this host's own.
         let host = url.split('/').nth(2).unwrap_or_default();
         let address = host.parse().unwrap_or(([127, 0, 0, 1], 1).into());
@@ -101,6 +124,7 @@ impl Ingest {
             url: url.to_owned(),
             address,
             credentials,
+            tls,
         };
         self.channel.send(&request, &[], &[]).unwrap();
     }
@@ -140,7 +164,7 @@ impl Ingest {
         loop {
             match self.next("a stream").header {
                 IngestEvent::Stream { codec } => return codec,
-                IngestEvent::AccessUnit { .. } => {}
+                IngestEvent::AccessUnit { .. } | IngestEvent::Certificate { .. } => {}
                 IngestEvent::Failed { code, message, .. } => panic!("{code:?}: {message}"),
             }
         }
@@ -164,6 +188,14 @@ impl Ingest {
             if !more {
                 return (time, claimed, key, bytes);
             }
+        }
+    }
+
+    /// The certificate that is told at first sight.
+    fn certificate(&mut self) -> (SocketAddr, Fingerprint) {
+        match self.next("a certificate").header {
+            IngestEvent::Certificate { address, sha256 } => (address, sha256),
+            other => panic!("a certificate was expected, not {other:?}"),
         }
     }
 
@@ -388,7 +420,7 @@ fn after_a_lost_connection_the_stream_goes_on_and_its_time_too() {
                 assert_eq!(code, CameraFault::Protocol);
                 break;
             }
-            IngestEvent::Stream { .. } => panic!("a second stream before the end of the first"),
+            other => panic!("{other:?} before the end of the first session"),
         }
     }
     camera.set_fault(Fault::None);
@@ -399,6 +431,90 @@ fn after_a_lost_connection_the_stream_goes_on_and_its_time_too() {
         assert!(time > latest);
         latest = time;
     }
+}
+
+#[test]
+fn a_camera_in_tls_is_known_by_its_certificate_from_its_first_sight_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("camera.pem");
+    let first = camera_with(Fault::Close(30), Some(file.clone()));
+    let url = first.url().to_owned();
+    let mut ingest = Ingest::start();
+    ingest.open_tls(&url, None);
+    let (address, known) = ingest.certificate();
+    assert!(url.contains(&format!("//{address}/")), "{url}");
+    let shown = CertificateDer::from_pem_file(&file).unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &shown);
+    assert_eq!(digest.as_ref(), known.0);
+    assert_eq!(ingest.stream(), Codec::H264);
+    assert_eq!(
+        ingest.failure().0,
+        CameraFault::Protocol,
+        "it closes after 30 pictures"
+    );
+    first.set_fault(Fault::None);
+    // The same process, the same certificate: nothing is told again.
+    ingest.stream();
+    ingest.unit();
+    assert_eq!(
+        ingest
+            .heard
+            .iter()
+            .filter(|event| matches!(event, IngestEvent::Certificate { .. }))
+            .count(),
+        1
+    );
+
+    // A process that is told what the camera is known by.
+    let mut again = Ingest::start();
+    again.open_tls(&url, Some(known));
+    again.stream();
+    again.unit();
+    assert!(
+        !again
+            .heard
+            .iter()
+            .any(|event| matches!(event, IngestEvent::Certificate { .. }))
+    );
+
+    // Somebody else in its place never hears of a password.
+    let other = camera_with(Fault::None, Some(dir.path().join("other.pem")));
+    again.open_tls(other.url(), Some(known));
+    let (code, message, retry) = again.failure();
+    assert_eq!(code, CameraFault::Certificate);
+    assert!(message.contains("forget-certificate"), "{message}");
+    assert!(message.contains(&known.to_string()[..16]), "{message}");
+    assert!(retry.is_some(), "the right one may come back");
+    assert_eq!(other.playing(), 0);
+}
+
+#[test]
+fn what_speaks_no_tls_is_told_and_is_no_reason_to_speak_without() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let heard = thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut buffer = [0; 4096];
+        let count = client.read(&mut buffer).unwrap();
+        client
+            .write_all(b"RTSP/1.0 400 Bad Request\r\n\r\n")
+            .unwrap();
+        buffer[..count].to_vec()
+    });
+    let mut ingest = Ingest::start();
+    ingest.open_tls(&format!("rtsps://{address}/gate"), None);
+    let (code, message, _) = ingest.failure();
+    assert_eq!(code, CameraFault::Certificate);
+    assert!(message.contains("port of its rtsps"), "{message}");
+    let heard = heard.join().unwrap();
+    assert_eq!(
+        heard.first(),
+        Some(&22),
+        "a handshake of TLS and nothing else"
+    );
+    // And an address without TLS is not read in TLS.
+    ingest.open_tls(&format!("rtsp://{address}/gate"), None);
+    assert_eq!(ingest.failure().0, CameraFault::Unreachable);
 }
 
 #[test]

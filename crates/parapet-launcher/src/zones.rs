@@ -300,6 +300,7 @@ impl Ruled {
             .map_err(step("enter the camera namespace"))?;
         sysctl::close().map_err(step("set the camera namespace's sysctls"))?;
         self.tools.rules(&self.zones.camera_rules())?;
+        self.tools.raise("lo")?;
         let there = namespace::ports().map_err(step("list the camera namespace's ports"))?;
         drop(inside);
 
@@ -372,7 +373,7 @@ impl Ruled {
         for address in wanted.difference(&has) {
             self.tools.address("replace", address, port)?;
         }
-        Ok(self.tools.raise(port)?)
+        Ok(self.tools.raise(port.as_str())?)
     }
 
     /// Brings a port down wherever it is.
@@ -415,7 +416,7 @@ impl Ruled {
                 self.tools.address("replace", &address.plain(), port)?;
             }
             if taken.up {
-                self.tools.raise(port)?;
+                self.tools.raise(port.as_str())?;
             }
         }
         Ok(self.directory.forget(port)?)

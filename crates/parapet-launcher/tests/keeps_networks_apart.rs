@@ -21,11 +21,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parapet_sandbox::channel::Channel;
+use parapet_sandbox::confine::missing;
 use parapet_sandbox::launch::{
     LaunchEvent, LaunchRequest, NetworkFound, Separation, Signal, Worker,
 };
 use parapet_sandbox::launcher_process::{LauncherOptions, remove_zones, spawn_launcher};
-use parapet_sandbox::zones::Ports;
+use parapet_sandbox::zones::{Ports, plain_side};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Longest wait for anything.
@@ -83,6 +84,22 @@ while True:
     length = struct.unpack("<I", packet[:4])[0]
     words = json.loads(packet[4:4 + length]).split()
     if words[0] in ("tcp", "udp"): say(reach(words[0], words[1], int(words[2])))
+    elif words[0] == "listen":
+        door = socket.socket()
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind((words[1], int(words[2])))
+            door.listen(1)
+            say("listening")
+        except OSError as error: say("refused " + (error.strerror or str(error)))
+    elif words[0] == "call":
+        caller = socket.socket()
+        caller.settimeout(1.5)
+        try:
+            caller.connect((words[1], int(words[2])))
+            say("open")
+        except socket.timeout: say("silent")
+        except OSError as error: say("refused " + (error.strerror or str(error)))
     elif words[0] == "hold":
         held = socket.create_connection((words[1], int(words[2])), 2)
         held.settimeout(2)
@@ -515,6 +532,54 @@ fn an_ingest_in_the_camera_zone_reaches_its_own_camera_and_nothing_else() {
     assert_ne!(second.ask("tcp 10.77.1.10 554"), "open");
     drop(launcher);
     town.remove();
+}
+
+#[test]
+fn for_tls_an_ingest_listens_to_itself_and_to_nobody_else() {
+    if !ready() {
+        return;
+    }
+    for ports in [Town::two_ports(), Ports::default()] {
+        let mut town = Town::build();
+        town.people();
+        town.ip("host", "address add 10.77.1.1/24 dev eth1");
+        town.ip("host", "link set eth1 up");
+        let mut launcher = town.launch(ports);
+        let (mut first, mut second) = (launcher.ingest(), launcher.ingest());
+        let (own, other) = (plain_side(1), plain_side(2));
+        let place = |of: SocketAddr| format!("{} {}", of.ip(), of.port());
+        let (own_place, other_place) = (place(own), place(other));
+        assert_eq!(first.ask(&format!("listen {own_place}")), "listening");
+        assert_eq!(second.ask(&format!("listen {other_place}")), "listening");
+        // Nor itself before it is let.
+        assert_ne!(first.ask(&format!("call {own_place}")), "open");
+        assert_eq!(launcher.reach(&first, &[&own.to_string()]), None);
+        assert_eq!(launcher.reach(&second, &[&other.to_string()]), None);
+        assert_eq!(first.ask(&format!("call {own_place}")), "open");
+        assert_eq!(second.ask(&format!("call {other_place}")), "open");
+        assert_ne!(
+            first.ask(&format!("call {other_place}")),
+            "open",
+            "another's TLS"
+        );
+        assert_ne!(
+            second.ask(&format!("call {own_place}")),
+            "open",
+            "another's TLS"
+        );
+        // Listening for TCP is Landlock's to bound, from its version 4 on.
+        if !missing()
+            .iter()
+            .any(|sentence| sentence.contains("listening for TCP"))
+        {
+            for port in ["8554", "10553", "10555", "0"] {
+                let answer = first.ask(&format!("listen 127.0.0.1 {port}"));
+                assert_eq!(answer, "refused Permission denied", "{port}");
+            }
+        }
+        drop(launcher);
+        town.remove();
+    }
 }
 
 #[test]

@@ -7,7 +7,9 @@
 //!
 //! Times are microseconds since the epoch, positions and sizes pixels.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,15 +40,76 @@ pub enum IngestRequest {
     /// Read this camera from now on, at once; whatever was read before ends. No `Debug`: it holds
     /// a password.
     Open {
-        /// `rtsp://host[:port]/path`, no credentials in it.
+        /// `rtsp://host[:port]/path` or `rtsps://…`, no credentials in it.
         url: String,
         /// Where its host is, as the agent has looked it up: the one address that is connected to.
         address: SocketAddr,
         /// User name and password, if the camera has any.
         credentials: Option<(String, String)>,
+        /// For `rtsps`.
+        #[serde(default)]
+        tls: Option<CameraTls>,
     },
     /// Try again at once, even after a refused password.
     Retry,
+}
+
+/// How a camera is spoken to in TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraTls {
+    /// Where ingest listens to itself: a loopback address that its user alone reaches
+    /// (`parapet_sandbox::zones::plain_side`).
+    pub plain: SocketAddr,
+    /// The certificate that the camera has shown before; without one the first that it shows is
+    /// taken, and told ([`IngestEvent::Certificate`]).
+    pub pin: Option<Fingerprint>,
+}
+
+/// SHA-256 of a certificate in DER; written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// A text that is no [`Fingerprint`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("read a certificate's fingerprint; it is 64 hexadecimal digits")]
+pub struct NoFingerprint;
+
+impl FromStr for Fingerprint {
+    type Err = NoFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, NoFingerprint> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| NoFingerprint)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = NoFingerprint;
+
+    fn try_from(text: String) -> Result<Self, NoFingerprint> {
+        text.parse()
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Ingest to agent.
@@ -57,6 +120,14 @@ pub enum IngestEvent {
     Stream {
         /// Its format.
         codec: Codec,
+    },
+    /// The camera was asked without a pin, and this is its certificate from now on. Sent before
+    /// the camera hears anything of a password.
+    Certificate {
+        /// Which camera, as in [`IngestRequest::Open`].
+        address: SocketAddr,
+        /// Of the certificate itself, not of its authority.
+        sha256: Fingerprint,
     },
     /// An access unit in decoding order, or a part of one. The bytes are the payload.
     AccessUnit {
@@ -90,6 +161,8 @@ pub enum CameraFault {
     Unreachable,
     /// The camera refuses user name or password. Never retried by itself.
     Unauthorized,
+    /// The camera shows another certificate than before, or no TLS that can be spoken.
+    Certificate,
     /// The camera does not answer in time.
     Timeout,
     /// The description of the stream cannot be used.
@@ -112,6 +185,7 @@ impl CameraFault {
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
             Self::Unauthorized => "unauthorized",
+            Self::Certificate => "certificate",
             Self::Timeout => "timeout",
             Self::BadSdp => "bad_sdp",
             Self::Protocol => "protocol",

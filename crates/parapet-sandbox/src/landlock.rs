@@ -9,11 +9,13 @@ use std::io;
 use std::path::Path;
 
 use ::landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, Errno, PathBeneath, PathFd, RestrictSelfAttr,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, make_bitflags,
+    ABI, Access, AccessFs, AccessNet, BitFlags, Errno, NetPort, PathBeneath, PathFd,
+    RestrictSelfAttr, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError,
+    Scope, make_bitflags,
 };
 
 use crate::launch::Worker;
+use crate::zones::PLAIN_SIDE_PORT;
 
 /// The newest rights that this code was written for; older kernels know a part of them.
 const NEWEST: ABI = ABI::V10;
@@ -33,7 +35,7 @@ const SETTABLE: [&str; 2] = ["/dev", "/proc"];
 /// Before a worker's program: it is read and run, nothing is written.
 pub(crate) fn worker(worker: Worker) -> io::Result<()> {
     restrict(|| {
-        created(network(worker))?
+        networked(worker)?
             .allow("/", reading())?
             .allow("/dev", AccessFs::ReadFile | AccessFs::WriteFile)
     })
@@ -41,7 +43,7 @@ pub(crate) fn worker(worker: Worker) -> io::Result<()> {
 
 /// A worker on itself: no file at all, whatever it still finds a way to name.
 pub(crate) fn worker_itself(worker: Worker) -> io::Result<()> {
-    restrict(|| created(network(worker)))
+    restrict(|| networked(worker))
 }
 
 /// Before an application's program.
@@ -68,6 +70,15 @@ fn network(worker: Worker) -> BitFlags<AccessNet> {
     match worker {
         Worker::Ingest => AccessNet::BindTcp.into(),
         Worker::Codec | Worker::Infer => AccessNet::from_all(NEWEST),
+    }
+}
+
+/// An ingest listens to itself alone ([`crate::zones::plain_side`]), and to nobody else.
+fn networked(worker: Worker) -> Result<RulesetCreated, RulesetError> {
+    let ruleset = created(network(worker))?;
+    match worker {
+        Worker::Ingest => ruleset.add_rule(NetPort::new(PLAIN_SIDE_PORT, AccessNet::BindTcp)),
+        Worker::Codec | Worker::Infer => Ok(ruleset),
     }
 }
 

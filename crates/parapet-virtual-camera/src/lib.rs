@@ -17,6 +17,7 @@ mod file;
 mod rtp;
 mod rtsp;
 mod scene;
+mod tls;
 mod truth;
 mod units;
 
@@ -35,6 +36,7 @@ pub use fault::{Fault, UnknownFault};
 pub use file::ClipError;
 pub use rtsp::{AuthScheme, Credentials};
 pub use scene::{LABELS, Scene, SceneError, SceneParameters, YuvPicture};
+pub use tls::TlsError;
 pub use truth::{Truth, TruthBox, TruthError};
 
 use file::Clip;
@@ -65,6 +67,9 @@ pub struct Options {
     pub credentials: Option<Credentials>,
     /// What it shows.
     pub picture: Picture,
+    /// Speaks RTSP in TLS (`rtsps`), with the key and certificate of this file (PEM), which are made
+    /// where there is none.
+    pub tls: Option<PathBuf>,
     /// What it does wrong from the start.
     pub fault: Fault,
 }
@@ -92,6 +97,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// It cannot speak TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system has no randomness to give.
     #[error("get random numbers from the system")]
     Random(#[source] io::Error),
@@ -117,6 +125,7 @@ impl VirtualCamera {
             name,
             credentials,
             picture,
+            tls,
             fault,
         } = options;
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
@@ -132,7 +141,9 @@ impl VirtualCamera {
         };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let url = format!("rtsp://{address}/{name}");
+        let tls = tls.map(|file| tls::acceptor(&file)).transpose()?;
+        let scheme = if tls.is_some() { "rtsps" } else { "rtsp" };
+        let url = format!("{scheme}://{address}/{name}");
         let random = random()?;
         let camera = Camera::new(
             name,
@@ -143,7 +154,7 @@ impl VirtualCamera {
             random,
         );
         let camera = Arc::new(camera);
-        let server = tokio::spawn(rtsp::serve(Arc::clone(&camera), listener));
+        let server = tokio::spawn(rtsp::serve(Arc::clone(&camera), listener, tls));
         Ok(Self {
             camera,
             url,

@@ -114,6 +114,9 @@ struct Serve {
     /// Stream this clip as it is, in place of a scene, once, after `start`.
     #[arg(long, value_name = "CLIP")]
     file: Option<PathBuf>,
+    /// Speak RTSP in TLS (rtsps), with the key and certificate in this file; made where there is none.
+    #[arg(long, value_name = "FILE")]
+    tls: Option<PathBuf>,
     /// Misbehave from the start.
     #[arg(long, default_value = "none")]
     fault: Fault,
@@ -186,6 +189,7 @@ fn options(serve: Serve) -> Result<Options, Failure> {
         name: serve.name,
         credentials,
         picture,
+        tls: serve.tls,
         fault: serve.fault,
     })
 }

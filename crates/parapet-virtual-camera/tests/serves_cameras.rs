@@ -35,6 +35,7 @@ fn options(cache: &Path) -> Options {
             of: SCENE,
             cache: cache.to_owned(),
         },
+        tls: None,
         fault: Fault::None,
     }
 }

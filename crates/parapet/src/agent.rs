@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use parapet_agent::Config;
 
+/// Where cameras speak RTSP in TLS unless their address says otherwise.
+const RTSPS_PORT: u16 = 322;
+
 /// Arguments of `parapet agent`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -42,6 +45,9 @@ enum Verb {
     /// Take the zones of an appliance that does not run off this host: its rules and its camera
     /// namespace go, the camera ports come back as they were
     RemoveZones(RemoveZones),
+    /// Have the certificate of a camera forgotten that got a new one, so that its next is believed;
+    /// the appliance may run
+    ForgetCertificate(ForgetCertificate),
 }
 
 /// Arguments of `parapet agent reset`.
@@ -67,6 +73,18 @@ struct RemoveZones {
     config: Option<PathBuf>,
 }
 
+/// Arguments of `parapet agent forget-certificate`.
+#[derive(Debug, clap::Args)]
+struct ForgetCertificate {
+    /// The camera, as its `rtsps://` address names it, e.g. 10.0.0.7:322; without one all that are
+    /// kept are listed
+    #[arg(value_name = "HOST[:PORT]")]
+    camera: Option<String>,
+    /// The state directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
 /// Runs until it is told to end, or does what else is asked for.
 ///
 /// No thread may have been started before: root is given up for the whole process.
@@ -74,6 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.verb {
         Some(Verb::Reset(reset)) => return reset.run(),
         Some(Verb::RemoveZones(remove)) => return remove.run(),
+        Some(Verb::ForgetCertificate(forget)) => return forget.run(),
         None => {}
     }
     super::log_to_stderr();
@@ -116,6 +135,37 @@ impl Reset {
 impl RemoveZones {
     fn run(&self) -> Result<()> {
         remove_zones(self.config.as_deref())
+    }
+}
+
+impl ForgetCertificate {
+    fn run(&self) -> Result<()> {
+        let known = parapet_agent::known_cameras(&self.data)?;
+        let Some(camera) = &self.camera else {
+            if known.is_empty() {
+                eprintln!("No certificate of a camera is kept.");
+            }
+            for (place, certificate) in known {
+                println!("{place}\t{certificate}");
+            }
+            return Ok(());
+        };
+        let usual = format!("{camera}:{RTSPS_PORT}");
+        for place in [camera, &usual] {
+            if parapet_agent::forget_certificate(&self.data, place)? {
+                println!("{place}: forgotten; the next certificate that it shows is believed");
+                return Ok(());
+            }
+        }
+        let known: Vec<_> = known.into_iter().map(|(place, _)| place).collect();
+        bail!(
+            "forget the certificate of {camera:?}: none is kept; those kept are of: {}",
+            if known.is_empty() {
+                "nobody".to_owned()
+            } else {
+                known.join(", ")
+            }
+        )
     }
 }
 

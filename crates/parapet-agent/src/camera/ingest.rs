@@ -1,13 +1,17 @@
 //! The ingest half of a camera: one process for its whole life, told anew where to look.
 //!
-//! Reads the wanted [`Source`], the camera's address by its name, and its secret; writes access units into the queue and
-//! the camera's faults onto the board. The password goes into one message and nowhere else.
+//! Reads the wanted [`Source`], the camera's address by its name, its kept certificate and its
+//! secret; writes access units into the queue and the camera's faults onto the board. The password goes into one message and nowhere else.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 
-use parapet_media::protocol::{CameraFault, Codec, IngestEvent, IngestRequest};
+use parapet_media::protocol::{
+    CameraFault, CameraTls, Codec, Fingerprint, IngestEvent, IngestRequest,
+};
 use parapet_sandbox::failure::with_causes;
 use parapet_sandbox::launch::Worker;
+use parapet_sandbox::zones::plain_side;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 use url::Url;
@@ -16,6 +20,7 @@ use super::assemble::Assembler;
 use super::place::{Place, Refusal};
 use super::{CameraContext, Health, Source, Unit};
 use crate::backoff::Backoff;
+use crate::launcher::lock;
 use crate::logs;
 use crate::packets::PacketSocket;
 
@@ -87,6 +92,7 @@ async fn converse(
     health: &Health,
 ) -> Ended {
     let failed = Notify::new();
+    let opened = Mutex::new(None);
     let talk = async {
         loop {
             let wanted = source.borrow_and_update().clone();
@@ -95,43 +101,58 @@ async fn converse(
             }
             // A password or a name that cannot be had yet must not hide that the address has
             // changed.
-            let opened = tokio::select! {
-                opened = open(context, id, socket, &wanted, health) => opened,
+            let found = tokio::select! {
+                found = open(context, id, socket, &wanted, health, &opened) => found,
                 changed = source.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return Ended::Agent,
                 },
             };
-            let Some(address) = opened else {
+            let Some(found) = found else {
                 return Ended::Worker;
             };
             tokio::select! {
                 changed = source.changed() => if changed.is_err() {
                     return Ended::Agent;
                 },
-                () = moved(context, &wanted, address, &failed) => {}
+                () = moved(context, &wanted, &found, &failed) => {}
             }
         }
     };
     tokio::select! {
         ended = talk => ended,
-        () = receive(socket, units, health, &failed) => Ended::Worker,
+        () = receive(context, socket, units, health, &failed, &opened) => Ended::Worker,
     }
 }
 
-/// Returns when a camera that fails has got another address under its name.
-async fn moved(context: &CameraContext, source: &Source, address: SocketAddr, failed: &Notify) {
+/// Where a camera is, and what it is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    address: SocketAddr,
+    tls: Option<KnownBy>,
+    /// Looked up by a name, so that it may lie elsewhere the next time.
+    named: bool,
+}
+
+/// A camera that is spoken to in TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct KnownBy {
+    /// `host:port`.
+    place: String,
+    certificate: Option<Fingerprint>,
+}
+
+/// Returns when a camera that fails has got another address under its name, or when its
+/// certificate has been forgotten.
+async fn moved(context: &CameraContext, source: &Source, old: &Found, failed: &Notify) {
     loop {
         failed.notified().await;
-        let Ok(url) = Url::parse(&source.url) else {
+        if !old.named && old.tls.is_none() {
             continue;
-        };
-        match Place::of(&url) {
-            Ok(place) if place.is_name() => match context.places.find(&place).await {
-                Ok(found) if found != address => return,
-                // The same, or none for the moment: ingest tries again where it is.
-                _ => {}
-            },
+        }
+        match find(context, source).await {
+            Ok(found) if found != *old => return,
+            // The same, or none for the moment: ingest tries again where it is.
             _ => {}
         }
     }
@@ -145,11 +166,12 @@ async fn open(
     socket: &PacketSocket,
     source: &Source,
     health: &Health,
-) -> Option<SocketAddr> {
+    opened: &Mutex<Option<Found>>,
+) -> Option<Found> {
     let mut backoff = Backoff::for_network();
-    let address = loop {
+    let found = loop {
         match find(context, source).await {
-            Ok(address) => break address,
+            Ok(found) => break found,
             Err((code, why)) => health.ingest(Some((code.code(), why))),
         }
         tokio::time::sleep(backoff.next()).await;
@@ -169,32 +191,93 @@ async fn open(
             }
         },
     };
-    if let Err(error) = context.launcher.reach(id, vec![address]).await {
+    let address = found.address;
+    let tls = found.tls.as_ref().map(|known| CameraTls {
+        // Other appliances of this host have other numbers.
+        plain: plain_side(
+            std::process::id()
+                .wrapping_mul(4099)
+                .wrapping_add(id as u32),
+        ),
+        pin: known.certificate,
+    });
+    let reached = [Some(address), tls.map(|tls| tls.plain)];
+    let reached = reached.into_iter().flatten().collect();
+    if let Err(error) = context.launcher.reach(id, reached).await {
         health.ingest(Some(("launch", error.to_string())));
         return None;
     }
+    *lock(opened) = Some(found.clone());
     let request = IngestRequest::Open {
         url: source.url.clone(),
         address,
         credentials,
+        tls,
     };
-    socket.send(&request, &[], &[]).await.ok().map(|()| address)
+    socket.send(&request, &[], &[]).await.ok().map(|()| found)
 }
 
-async fn find(context: &CameraContext, source: &Source) -> Result<SocketAddr, Refusal> {
+async fn find(context: &CameraContext, source: &Source) -> Result<Found, Refusal> {
     let url = Url::parse(&source.url).map_err(|error| {
         let why =
             format!("the camera's address is no URL ({error}); write rtsp://HOST[:PORT]/PATH");
         (CameraFault::Unreachable, why)
     })?;
-    context.places.find(&Place::of(&url)?).await
+    let place = Place::of(&url)?;
+    let tls = if place.is_tls() {
+        let name = place.name();
+        let kept = context.certificates.of(&name);
+        let certificate = kept.map_err(|error| (CameraFault::Certificate, with_causes(&error)))?;
+        Some(KnownBy {
+            place: name,
+            certificate,
+        })
+    } else {
+        None
+    };
+    Ok(Found {
+        address: context.places.find(&place).await?,
+        tls,
+        named: place.is_name(),
+    })
+}
+
+/// Keeps a certificate that the camera which is open has shown. Whether it was kept is no matter
+/// of this dialogue, whose ingest holds the camera to it from now on.
+fn keep(
+    context: &CameraContext,
+    health: &Health,
+    opened: &Mutex<Option<Found>>,
+    address: SocketAddr,
+    shown: Fingerprint,
+) {
+    let known = match &*lock(opened) {
+        Some(found) if found.address == address => found.tls.clone(),
+        // Of a camera that is not read any more.
+        _ => None,
+    };
+    let Some(known) = known else { return };
+    let (instance, node) = (health.line().instance(), health.line().node());
+    match context.certificates.keep(&known.place, shown) {
+        Ok(()) => tracing::info!(
+            %instance, %node, camera = known.place, certificate = %shown,
+            "the camera's certificate is taken at first sight"
+        ),
+        Err(error) => tracing::error!(
+            %instance, %node, camera = known.place,
+            error = &error as &dyn std::error::Error,
+            "the camera's certificate is not kept"
+        ),
+    }
 }
 
 async fn receive(
+    context: &CameraContext,
     socket: &PacketSocket,
     units: &mpsc::Sender<Unit>,
     health: &Health,
     failed: &Notify,
+    opened: &Mutex<Option<Found>>,
 ) {
     let mut assembler = Assembler::default();
     let mut codec = None;
@@ -219,6 +302,9 @@ async fn receive(
                 codec = Some(new);
                 gate.closed = true;
                 health.ingest(None);
+            }
+            IngestEvent::Certificate { address, sha256 } => {
+                keep(context, health, opened, address, sha256);
             }
             IngestEvent::AccessUnit {
                 time,

@@ -13,8 +13,9 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 use url::{Host, Url};
 
-/// The port of RTSP.
+/// The port of RTSP, and of RTSP in TLS.
 const RTSP_PORT: u16 = 554;
+const RTSPS_PORT: u16 = 322;
 /// For a name: a resolver asks again after five seconds.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(6);
 /// Answers of a name that are looked at.
@@ -38,26 +39,26 @@ pub(crate) struct Places {
 pub(crate) struct Place<'a> {
     host: Host<&'a str>,
     port: u16,
+    tls: bool,
 }
 
 impl<'a> Place<'a> {
-    /// Reads `rtsp://host[:port]/path`. The URL itself is never repeated: it may hold a password
+    /// Reads `rtsp://host[:port]/path` or `rtsps://…`. The URL itself is never repeated: it may hold a password
     /// in spite of the rules.
     pub(crate) fn of(url: &'a Url) -> Result<Self, Refusal> {
         let wrong = |why: &str| Err((CameraFault::Unreachable, why.to_owned()));
-        match url.scheme() {
-            "rtsp" => {}
-            "rtsps" => {
+        let (tls, usual) = match url.scheme() {
+            "rtsp" => (false, RTSP_PORT),
+            "rtsps" => (true, RTSPS_PORT),
+            _ => {
                 return wrong(
-                    "the camera's address asks for TLS (rtsps), which is not spoken yet; use \
-                     rtsp:// on the camera's own network",
+                    "the camera's address is not of the kind rtsp://HOST[:PORT]/PATH or rtsps://…",
                 );
             }
-            _ => return wrong("the camera's address is not of the kind rtsp://HOST[:PORT]/PATH"),
-        }
-        let port = url.port().unwrap_or(RTSP_PORT);
+        };
+        let port = url.port().unwrap_or(usual);
         match url.host() {
-            Some(host) if port != 0 => Ok(Self { host, port }),
+            Some(host) if port != 0 => Ok(Self { host, port, tls }),
             _ => wrong("the camera's address names no host or no port"),
         }
     }
@@ -65,6 +66,16 @@ impl<'a> Place<'a> {
     /// Whether it has to be looked up, so that it may lie elsewhere the next time.
     pub(crate) fn is_name(&self) -> bool {
         matches!(self.host, Host::Domain(_))
+    }
+
+    /// Whether it is spoken to in TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// `host:port`, by which its certificate is known.
+    pub(crate) fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 }
 
@@ -256,9 +267,20 @@ mod tests {
     }
 
     #[test]
-    fn only_rtsp_is_spoken_and_tls_is_refused_by_name() {
+    fn cameras_are_spoken_to_in_rtsp_with_or_without_tls_and_in_nothing_else() {
+        for (text, name) in [
+            ("rtsp://h/x", "h:554"),
+            ("rtsps://H/x", "h:322"),
+            ("rtsps://[2001:db8::7]:7441/x", "[2001:db8::7]:7441"),
+        ] {
+            let url = Url::parse(text).unwrap();
+            let place = Place::of(&url).ok().unwrap();
+            assert_eq!(
+                (place.name(), place.is_tls()),
+                (name.to_owned(), text.contains("s:"))
+            );
+        }
         for (text, said) in [
-            ("rtsps://h/x", "TLS"),
             ("http://h/x", "rtsp://HOST"),
             ("file:///etc/passwd", "rtsp://HOST"),
             ("rtsp://h:0/x", "no port"),

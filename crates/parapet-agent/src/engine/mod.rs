@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use crate::board::Board;
 use crate::camera::CameraContext;
+use crate::camera::certificates::CameraCertificates;
 use crate::camera::place::Places;
 use crate::gateway::Outside;
 use crate::inbound::Inbound;
@@ -63,6 +64,8 @@ pub(crate) struct Context {
     pub(crate) region: String,
     /// Which addresses may be a camera's.
     pub(crate) places: Arc<Places>,
+    /// Which certificates cameras have shown.
+    pub(crate) certificates: Arc<CameraCertificates>,
 }
 
 impl Context {
@@ -72,6 +75,7 @@ impl Context {
             secrets: Arc::clone(&self.secrets),
             board: self.board.clone(),
             places: Arc::clone(&self.places),
+            certificates: Arc::clone(&self.certificates),
         }
     }
 }

@@ -23,6 +23,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::camera::certificates::CameraCertificates;
 use crate::launcher::lock;
 use crate::link::Origin;
 use crate::packets::PacketSocket;
@@ -360,6 +361,7 @@ impl House {
                 on_host: true,
                 ..Default::default()
             }),
+            certificates: Arc::new(CameraCertificates::below(dir.path())),
         };
         let kept = storage.keep(context.root.clone(), context.launcher.clone());
         tokio::spawn(kept);

@@ -109,8 +109,8 @@ impl Tools {
             .map(drop)
     }
 
-    pub(super) fn raise(&self, port: &Port) -> Result<(), ProgramError> {
-        let words = ["link", "set", "dev", port.as_str(), "up"];
+    pub(super) fn raise(&self, port: &str) -> Result<(), ProgramError> {
+        let words = ["link", "set", "dev", port, "up"];
         self.ip.run("bring the port up (ip)", &words, "").map(drop)
     }
 }

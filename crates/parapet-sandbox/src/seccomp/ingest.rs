@@ -1,5 +1,6 @@
 //! `parapet-ingest` after its start: TCP to a camera, packets to the agent. One thread, no file,
-//! no name server (the agent resolves), no socket of another family or kind, none that listens.
+//! no name server (the agent resolves), no socket of another family or kind, none that listens but to
+//! itself, for TLS.
 //!
 //! Measured with `strace` over the virtual camera's streams and faults, glibc 2.36.
 
@@ -35,6 +36,15 @@ const CAMERA: &[Rule] = &[
     may(
         "connect",
         "to the address that the agent named; the zone's rules let no other through",
+    ),
+    may(
+        "bind",
+        "the plain side of its own TLS, at the one port that Landlock leaves",
+    ),
+    may("listen", "likewise"),
+    may(
+        "accept4",
+        "likewise; the zone's rules let nobody else get there",
     ),
     may("shutdown", "the end of a dialogue"),
     may("getsockopt", "whether a connection has come about"),

@@ -229,6 +229,11 @@ fn a_worker_that_has_confined_itself_starts_no_program_and_opens_nothing() {
         let filters = Filters::compile(policy).unwrap();
         let refused = Tried::Refused(libc::EPERM);
         let ended = Tried::Ended(libc::SIGSYS);
+        // To itself, for TLS: which address and who gets there is left to Landlock and the zone.
+        let listens = match policy.name {
+            "ingest" => Tried::Allowed,
+            _ => refused,
+        };
         for (call, expected) in [
             ("execve", ended),
             ("execveat", ended),
@@ -236,9 +241,9 @@ fn a_worker_that_has_confined_itself_starts_no_program_and_opens_nothing() {
             ("openat", refused),
             ("openat2", refused),
             ("socketpair", refused),
-            ("bind", refused),
-            ("listen", refused),
-            ("accept4", refused),
+            ("bind", listens),
+            ("listen", listens),
+            ("accept4", listens),
             ("fork", refused),
             ("vfork", refused),
             ("kill", refused),

@@ -58,6 +58,15 @@ const CAMERAS: &[Rule] = &[
         &[is(0, INET6), bits(1, SOCKET_TYPE, STREAM), is(2, TCP)],
         "a camera",
     ),
+    may(
+        "bind",
+        "the plain side of its own TLS, at the one port that Landlock leaves",
+    ),
+    may("listen", "likewise"),
+    may(
+        "accept4",
+        "likewise; the zone's rules let nobody else get there",
+    ),
     may_if(
         "ioctl",
         &[is(1, 0x541b)],

@@ -1,12 +1,13 @@
 //! The table of the camera namespace.
 //!
 //! Only ingest processes live there, one user each. A user begins TCP connections to its own
-//! camera and nothing else; nobody begins anything with us; nothing is passed on. What the kernel
+//! camera, to the plain side of its own TLS, and to nothing else; nobody begins anything with us;
+//! nothing is passed on. What the kernel
 //! itself has to say is neighbour discovery, where a camera has an IPv6 address. ARP needs no
 //! rule: there are no addresses but those of the camera ports, and each answers for its own.
 
 use super::reach::declare;
-use super::{RAW, Text, Zones};
+use super::{PLAIN_SIDE_ANSWERS, RAW, Text, Zones};
 
 /// Neighbour discovery, and only from the link itself.
 const NEIGHBOURS: &str =
@@ -32,6 +33,8 @@ impl Zones {
             // What an address that is not there, or a narrow link, says of a connection of ours.
             "ct state related icmp type destination-unreachable accept",
             "ct state related icmpv6 type { destination-unreachable, packet-too-big } accept",
+            // Who may send there is said below.
+            "iifname \"lo\" accept",
             NEIGHBOURS,
             "counter",
         ]);
@@ -39,6 +42,7 @@ impl Zones {
         let sent = own(&[
             "meta skuid . ip daddr . tcp dport @reach4 accept",
             "meta skuid . ip6 daddr . tcp dport @reach6 accept",
+            PLAIN_SIDE_ANSWERS,
             // Whoever has a socket and got here may not.
             "meta skuid 0-4294967295 counter drop",
             // Sockets that are closed have no user any more; their connections end in order, so

@@ -7,7 +7,10 @@
 //! begin anything.
 
 use super::reach::declare;
-use super::{BEFORE_OTHERS, Level, METADATA_V4, METADATA_V6, PortAddress, RAW, Text, Zones, names};
+use super::{
+    BEFORE_OTHERS, Level, METADATA_V4, METADATA_V6, PLAIN_SIDE_ANSWERS, PortAddress, RAW, Text,
+    Zones, names,
+};
 
 impl Zones {
     /// The table of the host, as one transaction that replaces it.
@@ -112,6 +115,7 @@ impl Zones {
         if filtered {
             reached.push("meta skuid . ip daddr . tcp dport @reach4 accept".to_owned());
             reached.push("meta skuid . ip6 daddr . tcp dport @reach6 accept".to_owned());
+            reached.push(PLAIN_SIDE_ANSWERS.to_owned());
         }
         reached.push("counter drop".to_owned());
         text.chain("workers", &reached);

@@ -16,6 +16,7 @@ mod ports;
 mod reach;
 
 use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 
 pub use ports::{Level, Port, PortAddress, PortError, Ports, PortsError};
 
@@ -52,6 +53,23 @@ const METADATA_V6: &str = "fd00:ec2::254";
 const BEFORE_OTHERS: &str = "-10";
 /// Before connections are tracked.
 const RAW: &str = "-300";
+
+/// First address of the plain sides of cameras that are spoken to in TLS: 127.64.0.0/10.
+const PLAIN_SIDES: u32 = 0x7f40_0000;
+/// How many there are.
+const PLAIN_SIDE_COUNT: u32 = 1 << 22;
+/// The port of all of them, and the only one that an ingest may listen at.
+pub(crate) const PLAIN_SIDE_PORT: u16 = 10554;
+/// Among loopback, answers of who was called. Only a plain side is ever called there.
+const PLAIN_SIDE_ANSWERS: &str = "oifname \"lo\" ct state established ct direction reply accept";
+
+/// Where the `number`th ingest listens to itself, between its TLS and its RTSP: a loopback address
+/// of its own, which its user alone is let through to ([`Zones::reach`]).
+#[must_use]
+pub fn plain_side(number: u32) -> SocketAddr {
+    let address = PLAIN_SIDES + number % PLAIN_SIDE_COUNT;
+    SocketAddr::new(Ipv4Addr::from(address).into(), PLAIN_SIDE_PORT)
+}
 
 impl Zones {
     /// Name of the tables, here and in the camera namespace.

@@ -1,8 +1,8 @@
 //! What a camera's settings may be, and the package that a template makes of them.
 //!
-//! An address is `rtsp://HOST[:PORT]/PATH` and nothing else, because that is what appliances read:
-//! an address that is taken here and then never gives a picture would mislead. Nothing in it is
-//! ever given to a shell, a player or another protocol's client.
+//! An address is `rtsp://HOST[:PORT]/PATH` or `rtsps://…` and nothing else, because that is what
+//! appliances read: an address that is taken here and then never gives a picture would mislead.
+//! Nothing in it is ever given to a shell, a player or another protocol's client.
 
 use parapet_api::RtspCameraParameters;
 
@@ -64,21 +64,13 @@ pub fn check_url(field: &str, url: &str) -> Result<(), Invalid> {
         );
     }
     match parsed.scheme() {
-        "rtsp" => {}
-        "rtsps" => {
-            return invalid(
-                "has the scheme \"rtsps\", which appliances do not read yet, so that no picture \
-                 would come; write rtsp://HOST[:PORT]/PATH, and keep cameras in a network of their \
-                 own"
-                .to_owned(),
-            );
-        }
+        "rtsp" | "rtsps" => {}
         scheme @ ("file" | "v4l2" | "v4l" | "dev") => {
             return invalid(format!("has the scheme {scheme:?}; {NOT_READ}"));
         }
         scheme => {
             return invalid(format!(
-                "has the scheme {scheme:?}; only rtsp is supported, write rtsp://HOST[:PORT]/PATH"
+                "has the scheme {scheme:?}; only rtsp and rtsps are supported, write rtsp://HOST[:PORT]/PATH"
             ));
         }
     }
@@ -104,7 +96,7 @@ pub fn check_url(field: &str, url: &str) -> Result<(), Invalid> {
         _ => {}
     }
     if parsed.port() == Some(0) {
-        return invalid("has the port 0; leave it out for 554".to_owned());
+        return invalid("has the port 0; leave it out for 554 (rtsps: 322)".to_owned());
     }
     if parsed.fragment().is_some() {
         return invalid("has a part after '#', which cameras do not get; leave it out".to_owned());
@@ -200,7 +192,9 @@ mod tests {
             ("", Some("characters")),
             ("camera", Some("no URL")),
             ("http://10.0.0.30/", Some("scheme")),
-            ("rtsps://10.0.0.30/", Some("do not read yet")),
+            ("rtsps://10.0.0.30/", None),
+            ("rtsps://gate.example:7441/s1", None),
+            ("rtsps://user@10.0.0.30/", Some("Username and Password")),
             ("rtsp:///path", Some("host")),
             (
                 "rtsp://user:topsecret@10.0.0.30/",

@@ -13,20 +13,25 @@ mod source;
 pub use auth::{AuthScheme, Credentials};
 pub(crate) use source::Source;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use crate::fault::Fault;
 use crate::units::{AccessUnit, ParameterSets};
 
 /// Clients at a time; more wait.
 const MOST_CLIENTS: usize = 256;
+/// A client speaks TLS within this.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// A clip begins this much after it was asked for, so that every session hears of it in time.
 const CLIP_LEAD_US: u64 = 100_000;
 
@@ -152,7 +157,7 @@ impl Camera {
 }
 
 /// Serves until it is dropped.
-pub(crate) async fn serve(camera: Arc<Camera>, listener: TcpListener) {
+pub(crate) async fn serve(camera: Arc<Camera>, listener: TcpListener, tls: Option<TlsAcceptor>) {
     let places = Arc::new(Semaphore::new(MOST_CLIENTS));
     let mut sessions = JoinSet::new();
     loop {
@@ -164,9 +169,10 @@ pub(crate) async fn serve(camera: Arc<Camera>, listener: TcpListener) {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
                     let camera = Arc::clone(&camera);
+                    let tls = tls.clone();
                     sessions.spawn(async move {
                         // How a client's connection ends is the client's concern.
-                        let _ = session::serve(camera, socket).await;
+                        let _ = greet(camera, socket, tls).await;
                         drop(place);
                     });
                 }
@@ -176,6 +182,16 @@ pub(crate) async fn serve(camera: Arc<Camera>, listener: TcpListener) {
             Some(_) = sessions.join_next() => {}
         }
     }
+}
+
+async fn greet(camera: Arc<Camera>, socket: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<()> {
+    // Small packets are sent at once: a picture's end must not wait for the next picture.
+    socket.set_nodelay(true)?;
+    let Some(tls) = tls else {
+        return session::serve(camera, socket).await;
+    };
+    let spoken = timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await??;
+    session::serve(camera, spoken).await
 }
 
 /// Microseconds since the epoch.

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::request::{Parsed, Request, interleaved, parse};
@@ -58,18 +57,19 @@ enum Flow {
     End,
 }
 
-struct Session {
+struct Session<S> {
     camera: Arc<Camera>,
-    socket: TcpStream,
+    socket: S,
     id: String,
     stage: Stage,
     out: BytesMut,
 }
 
 /// Serves a client until it leaves, misbehaves or the camera ends.
-pub(crate) async fn serve(camera: Arc<Camera>, socket: TcpStream) -> io::Result<()> {
-    // Small packets are sent at once: a picture's end must not wait for the next picture.
-    socket.set_nodelay(true)?;
+pub(crate) async fn serve<S>(camera: Arc<Camera>, socket: S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let id = format!("{:08x}", camera.number());
     let mut session = Session {
         camera,
@@ -81,7 +81,7 @@ pub(crate) async fn serve(camera: Arc<Camera>, socket: TcpStream) -> io::Result<
     session.run().await
 }
 
-impl Session {
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn run(&mut self) -> io::Result<()> {
         let mut input = BytesMut::new();
         let mut faults = self.camera.fault.subscribe();

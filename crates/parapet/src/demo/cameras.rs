@@ -32,6 +32,8 @@ pub(crate) enum Source {
         fps: u32,
         /// Which scene.
         seed: u32,
+        /// Spoken to in TLS.
+        tls: bool,
     },
     /// A clip, streamed as it is.
     Clip(Footage),
@@ -135,7 +137,7 @@ pub(crate) fn parse_zone(text: &str) -> Result<Zone, String> {
     Ok(Zone(zone))
 }
 
-/// Reads `NAME=rtsp://user:password@host/path`.
+/// Reads `NAME=rtsp://user:password@host/path`, or `NAME=rtsps://…`.
 pub(crate) fn parse(text: &str) -> Result<Source, String> {
     let (name, url) = text
         .split_once('=')
@@ -145,8 +147,8 @@ pub(crate) fn parse(text: &str) -> Result<Source, String> {
         return Err(format!("name {name:?}: 1-128 letters, digits, '-' and '_'"));
     }
     let mut parsed = url::Url::parse(url).map_err(|error| format!("URL: {error}"))?;
-    if parsed.scheme() != "rtsp" || parsed.host_str().is_none() {
-        return Err("URL: only rtsp://host[:port]/path".to_owned());
+    if !["rtsp", "rtsps"].contains(&parsed.scheme()) || parsed.host_str().is_none() {
+        return Err("URL: only rtsp://host[:port]/path or rtsps://…".to_owned());
     }
     let decode = |text: &str| {
         percent_encoding::percent_decode_str(text)
@@ -185,12 +187,14 @@ pub(crate) fn sources(given: &[Source], footage: Option<Footage>) -> Vec<Source>
             size: "1280x720",
             fps: 25,
             seed: 7,
+            tls: false,
         },
         Source::Scene {
             name: "yard",
             size: "1920x1080",
             fps: 15,
             seed: 11,
+            tls: true,
         },
     ]
 }
@@ -291,6 +295,7 @@ pub(crate) fn start(
                 size,
                 fps,
                 seed,
+                tls,
             } => {
                 for (flag, value) in [
                     ("--size", (*size).to_owned()),
@@ -299,6 +304,10 @@ pub(crate) fn start(
                     ("--cache", place.cache.display().to_string()),
                 ] {
                     arguments.extend([flag.to_owned(), value]);
+                }
+                if *tls {
+                    let certificate = place.dir.join(format!("camera-{name}.pem"));
+                    arguments.extend(["--tls".to_owned(), certificate.display().to_string()]);
                 }
                 (*name).to_owned()
             }
