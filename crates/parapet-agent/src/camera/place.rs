@@ -75,7 +75,7 @@ impl<'a> Place<'a> {
 
     /// `host:port`, by which its certificate is known.
     pub(crate) fn name(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        format!("{}:{}", self.host, self.port).to_ascii_lowercase()
     }
 }
 
