@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use parapet_device::confinement::{HostPort, host_name};
@@ -72,6 +72,8 @@ pub struct Config {
     pub limits: Defaults,
     /// `AWS_REGION` of applications on a device that is not enrolled.
     pub region: String,
+    /// Files, and directories of files, that may play a camera.
+    pub files: Vec<PathBuf>,
     /// What applications may reach and be reached by.
     pub applications: Applications,
     /// Interfaces towards the control plane; inbound ports are open there.
@@ -120,6 +122,30 @@ struct File {
     network: Network,
     #[serde(default)]
     applications: Applications,
+    #[serde(default)]
+    cameras: Cameras,
+}
+
+/// Cameras that are none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cameras {
+    #[serde(default, deserialize_with = "absolute_paths")]
+    files: Vec<PathBuf>,
+}
+
+fn absolute_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    let paths = Vec::<PathBuf>::deserialize(deserializer)?;
+    let plain = |path: &&PathBuf| {
+        !path.is_absolute() || path.components().any(|part| part == Component::ParentDir)
+    };
+    match paths.iter().find(plain) {
+        Some(path) => Err(D::Error::custom(format!(
+            "use {:?} as a file or directory: write an absolute path without `..`",
+            path.display().to_string()
+        ))),
+        None => Ok(paths),
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -289,6 +315,7 @@ impl Config {
             ring_bytes: ring_mb.saturating_mul(1_000_000),
             limits: Defaults::of_this_machine().with(parsed.limits.of_applications()),
             region: "us-west-2".to_owned(),
+            files: parsed.cameras.files,
             applications: parsed.applications,
             uplink,
         })
@@ -402,6 +429,18 @@ mod tests {
                 .path()
                 .join("site/onnxruntime/capi/libonnxruntime.so.1.32.0");
             assert_eq!(config.onnxruntime, Some(file));
+        }
+    }
+
+    #[test]
+    fn files_that_play_cameras_are_named_by_absolute_paths() {
+        let paths = "[paths]\nlibexec = 'DIR/libexec'\nsdk = 'DIR/sdk'\n";
+        let (_dir, config) = load(&format!("{paths}[cameras]\nfiles = ['/srv/clips']\n"));
+        assert_eq!(config.unwrap().files, [PathBuf::from("/srv/clips")]);
+        for wrong in ["clips", "/srv/../etc", ""] {
+            let (_dir, config) = load(&format!("{paths}[cameras]\nfiles = ['{wrong}']\n"));
+            let error = config.unwrap_err().to_string();
+            assert!(error.contains("absolute path"), "{error}");
         }
     }
 

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::camera::certificates::CameraCertificates;
+use crate::camera::local::Files;
 use crate::camera::place::Places;
 use crate::config::Config;
 use crate::engine;
@@ -408,6 +409,9 @@ impl Appliance {
             region,
             places,
             certificates: Arc::new(CameraCertificates::below(&root)),
+            files: Files {
+                allowed: config.files,
+            },
         };
         let mut engine = tokio::spawn(engine::run(engine, desired, applied_sender));
         let written = Arc::clone(&reporter);

@@ -109,11 +109,14 @@ fn read_parameters<'a>(reader: &mut Reader<'a>, body: &Members<'a>) -> RtspCamer
 }
 
 fn check_stream_url(reader: &mut Reader<'_>, path: &str, url: &str) {
-    let rest = ["rtsp://", "rtsps://"].iter().find_map(|scheme| {
-        let head = url.get(..scheme.len())?;
-        head.eq_ignore_ascii_case(scheme)
-            .then(|| &url[scheme.len()..])
-    });
+    // Whether files may be cameras is the control plane's to say.
+    let rest = ["rtsp://", "rtsps://", "file:///"]
+        .iter()
+        .find_map(|scheme| {
+            let head = url.get(..scheme.len())?;
+            head.eq_ignore_ascii_case(scheme)
+                .then(|| &url[scheme.len()..])
+        });
     if url.is_empty() {
         return reader.fault(path, "is missing; needs rtsp://host[:port]/path");
     }
@@ -121,6 +124,9 @@ fn check_stream_url(reader: &mut Reader<'_>, path: &str, url: &str) {
         // The value is not shown: it may hold a password.
         return reader.fault(path, "needs rtsp://host[:port]/path");
     };
+    if url.starts_with("file:///") {
+        return;
+    }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
         let message = "holds credentials; give them as Username and Password and leave them out \

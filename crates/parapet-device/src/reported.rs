@@ -148,7 +148,7 @@ pub enum NodeStatus {
 #[serde(deny_unknown_fields)]
 pub struct Reason {
     /// One word to switch on: a camera code (`refused unreachable unauthorized timeout bad_sdp
-    /// certificate protocol unsupported_codec decode stall`) or `asset`, `memory`, `model_load`,
+    /// certificate file protocol unsupported_codec decode stall`) or `asset`, `memory`, `model_load`,
     /// `model_descriptor`, `exited`, `launch`.
     pub code: String,
     /// What happened and the remedy, at most 200 characters.

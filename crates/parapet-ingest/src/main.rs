@@ -3,7 +3,7 @@
 //! Started by the launcher with its channel as descriptor 3. Alone on the appliance it knows the
 //! camera's password, and it alone reads what the camera sends, in memory-safe Rust; what it hands
 //! on are access units ([`outbox`]), with the time of each ([`clock`]). A camera that wants TLS gets it
-//! ([`tls`]). Decodes nothing, writes no
+//! ([`tls`]); where an administrator allows it, a file plays the camera ([`file`]). Decodes nothing, writes no
 //! file, logs no secret.
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ mod backoff;
 mod clock;
 mod dialogue;
 mod fault;
+mod file;
 mod outbox;
 mod tls;
 mod worker;

@@ -7,7 +7,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::fs::File;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +22,8 @@ use tokio_rustls::rustls::crypto::CryptoProvider;
 
 use crate::backoff::Backoff;
 use crate::clock::StreamClock;
-use crate::dialogue;
+use crate::dialogue::{self, Ended};
+use crate::file;
 use crate::outbox::Outbox;
 
 /// Why the worker ends.
@@ -29,9 +32,18 @@ pub(crate) enum WorkerError {
     /// The agent is gone in the middle of a packet, or sent what is none.
     #[error("talk to the agent")]
     Channel(#[from] ChannelError),
+    /// The agent sent no file to play.
+    #[error("play a file: none came with the request")]
+    NoFile,
     /// The channel cannot be waited for.
     #[error("wait for the agent")]
     Wait(#[from] std::io::Error),
+}
+
+/// What to read.
+enum Reading {
+    Camera(Source),
+    File(File),
 }
 
 /// Which camera to read. No `Debug`: it holds a password.
@@ -83,50 +95,58 @@ pub(crate) async fn run(
     let link = AsyncFd::new(channel)?;
     let sink = Sink::default();
     let retry = Notify::new();
-    let mut source = None;
+    let mut reading = None;
     loop {
         let next = {
-            let camera = read_camera(source.as_ref(), &sink, &retry);
+            let camera = read(reading.as_ref(), &sink, &retry);
             tokio::pin!(camera);
             loop {
-                let request = tokio::select! {
+                let received = tokio::select! {
                     biased;
-                    request = receive(&link) => request?,
+                    received = receive(&link) => received?,
                     sent = send_all(&link, &sink) => match sent? {},
                     never = &mut camera => match never {},
                 };
+                let Some((request, mut descriptors)) = received else {
+                    return Ok(());
+                };
                 match request {
-                    None => return Ok(()),
-                    Some(IngestRequest::Open {
+                    IngestRequest::Open {
                         url,
                         address,
                         credentials,
                         tls,
-                    }) => {
-                        break Source {
+                    } => {
+                        break Reading::Camera(Source {
                             url,
                             address,
                             credentials,
                             tls: tls.map(Cell::new),
                             provider: Arc::clone(&provider),
-                        };
+                        });
+                    }
+                    IngestRequest::Play => {
+                        let file = descriptors.pop().ok_or(WorkerError::NoFile)?;
+                        break Reading::File(File::from(file));
                     }
                     // Heard only by a wait: while a try is under way or pictures come, there is
                     // nothing to do.
-                    Some(IngestRequest::Retry) => retry.notify_waiters(),
+                    IngestRequest::Retry => retry.notify_waiters(),
                 }
             }
         };
-        source = Some(next);
+        reading = Some(next);
     }
 }
 
-async fn receive(link: &AsyncFd<Channel>) -> Result<Option<IngestRequest>, WorkerError> {
+async fn receive(
+    link: &AsyncFd<Channel>,
+) -> Result<Option<(IngestRequest, Vec<OwnedFd>)>, WorkerError> {
     loop {
         let mut ready = link.readable().await?;
         match link.get_ref().recv::<IngestRequest>() {
             Err(error) if error.would_block() => ready.clear_ready(),
-            received => return Ok(received?.map(|packet| packet.header)),
+            received => return Ok(received?.map(|packet| (packet.header, packet.fds))),
         }
     }
 }
@@ -146,13 +166,19 @@ async fn send_all(link: &AsyncFd<Channel>, sink: &Sink) -> Result<Infallible, Wo
 }
 
 /// Tries for ever; after a lasting fault only when asked.
-async fn read_camera(source: Option<&Source>, sink: &Sink, retry: &Notify) -> Infallible {
-    let Some(source) = source else {
+async fn read(reading: Option<&Reading>, sink: &Sink, retry: &Notify) -> Infallible {
+    let Some(reading) = reading else {
         return std::future::pending().await;
     };
     let mut backoff = Backoff::new();
     loop {
-        let ended = dialogue::run(source, sink).await;
+        let ended = match reading {
+            Reading::Camera(source) => dialogue::run(source, sink).await,
+            Reading::File(file) => Ended {
+                fault: file::run(file, sink).await,
+                played: false,
+            },
+        };
         if ended.played {
             backoff.reset();
         }

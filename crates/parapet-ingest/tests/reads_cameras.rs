@@ -8,7 +8,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -515,6 +516,90 @@ fn what_speaks_no_tls_is_told_and_is_no_reason_to_speak_without() {
     // And an address without TLS is not read in TLS.
     ingest.open_tls(&format!("rtsp://{address}/gate"), None);
     assert_eq!(ingest.failure().0, CameraFault::Unreachable);
+}
+
+/// A clip of a second and 25 pictures, with pictures that are shown in another order than decoded.
+fn clip(dir: &Path, encoder: &str) -> std::fs::File {
+    let path = dir.join("clip.mp4");
+    let made = Command::new("ffmpeg")
+        .args([
+            "-v",
+            "error",
+            "-y",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc=size=320x180:rate=25:duration=1",
+        ])
+        .args([
+            "-c:v", encoder, "-bf", "2", "-g", "10", "-pix_fmt", "yuv420p",
+        ])
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(made.success(), "ffmpeg made no clip");
+    std::fs::File::open(path).unwrap()
+}
+
+#[test]
+fn a_file_plays_a_camera_in_its_own_time_and_begins_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for (encoder, codec) in [("libx264", Codec::H264), ("libx265", Codec::H265)] {
+        let file = clip(dir.path(), encoder);
+        let mut ingest = Ingest::start();
+        let begun = Instant::now();
+        ingest
+            .channel
+            .send(&IngestRequest::Play, &[], &[file.as_fd()])
+            .unwrap();
+        assert_eq!(ingest.stream(), codec);
+        let (mut times, mut keys) = (Vec::new(), 0);
+        for count in 0..60 {
+            let (time, _, key, bytes) = ingest.unit();
+            assert!(bytes.starts_with(&[0, 0, 0, 1]), "Annex B");
+            assert!(key || count % 25 != 0, "each round begins with a key frame");
+            keys += u32::from(key);
+            times.push(time);
+        }
+        assert!(
+            begun.elapsed() > Duration::from_millis(2_000),
+            "in its own time"
+        );
+        assert!(keys >= 6, "{keys} key frames");
+        assert!(
+            times.windows(2).any(|pair| pair[1] < pair[0]),
+            "in the order of decoding"
+        );
+        times.sort_unstable();
+        let steps = times.windows(2).map(|pair| pair[1] - pair[0]);
+        // The last round is cut off in the middle of its order.
+        for step in steps.take(50) {
+            assert!(
+                (39_999..=40_001).contains(&step),
+                "{step} us between pictures"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_no_clip_is_a_fault_and_the_process_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("no.mp4");
+    std::fs::write(&path, "#!/bin/sh").unwrap();
+    let mut ingest = Ingest::start();
+    let file = std::fs::File::open(&path).unwrap();
+    ingest
+        .channel
+        .send(&IngestRequest::Play, &[], &[file.as_fd()])
+        .unwrap();
+    assert_eq!(ingest.failure().0, CameraFault::File);
+    let file = clip(dir.path(), "libx264");
+    ingest
+        .channel
+        .send(&IngestRequest::Play, &[], &[file.as_fd()])
+        .unwrap();
+    ingest.stream();
 }
 
 #[test]

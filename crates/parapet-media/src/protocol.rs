@@ -50,6 +50,9 @@ pub enum IngestRequest {
         #[serde(default)]
         tls: Option<CameraTls>,
     },
+    /// Play this file from now on, at once, in place of a camera. One descriptor: the file, open
+    /// for reading.
+    Play,
     /// Try again at once, even after a refused password.
     Retry,
 }
@@ -163,6 +166,8 @@ pub enum CameraFault {
     Unauthorized,
     /// The camera shows another certificate than before, or no TLS that can be spoken.
     Certificate,
+    /// A file in the place of a camera cannot be played.
+    File,
     /// The camera does not answer in time.
     Timeout,
     /// The description of the stream cannot be used.
@@ -186,6 +191,7 @@ impl CameraFault {
             Self::Unreachable => "unreachable",
             Self::Unauthorized => "unauthorized",
             Self::Certificate => "certificate",
+            Self::File => "file",
             Self::Timeout => "timeout",
             Self::BadSdp => "bad_sdp",
             Self::Protocol => "protocol",

@@ -15,6 +15,7 @@ use crate::audit::AuditSettings;
 use crate::front::limits::{LimitSettings, Rate};
 use crate::front::source::{ForwardingHeader, Network, Proxies};
 use crate::identity::{CertificateFiles, KeyCommand, is_inside};
+use crate::registry::camera::Allowed;
 use crate::sts::OidcSettings;
 
 /// Settings of a control plane.
@@ -54,6 +55,8 @@ pub struct ServerConfig {
     pub audit: AuditSettings,
     /// Where the keys of identity providers come from.
     pub oidc: OidcSettings,
+    /// What may be a camera.
+    pub cameras: Allowed,
 }
 
 /// Section `[master_key]`: exactly one of its sources.
@@ -119,6 +122,14 @@ struct File {
     audit: Option<AuditSettings>,
     oidc: Option<OidcSection>,
     master_key: Option<MasterKeySection>,
+    cameras: Option<CamerasSection>,
+}
+
+/// `[cameras]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CamerasSection {
+    files: bool,
 }
 
 /// `[oidc]`. Paths are relative to the file's directory.
@@ -263,6 +274,7 @@ impl ServerConfig {
             limits: LimitSettings::default(),
             audit: AuditSettings::default(),
             oidc: OidcSettings::default(),
+            cameras: Allowed::default(),
         }
     }
 
@@ -298,6 +310,13 @@ impl ServerConfig {
             section.read(&mut self.limits)?;
         }
         set(&mut self.audit, file.audit);
+        if let Some(section) = file.cameras {
+            self.cameras = if section.files {
+                Allowed::Files
+            } else {
+                Allowed::Network
+            };
+        }
         if let Some(section) = file.oidc {
             let near = path.parent().unwrap_or(Path::new(""));
             set(

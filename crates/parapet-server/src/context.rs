@@ -22,6 +22,7 @@ use crate::gateway::Live;
 use crate::identity::rollover;
 use crate::identity::rotation::{self, Rotation};
 use crate::identity::{self, Authorities, Enrollment, IdentityError, KeyRing, KeySource};
+use crate::registry::camera::Allowed;
 use crate::registry::quotas::Quotas;
 use crate::store::{Scope, Store, StoreError};
 use crate::sts::{Attempts, IssuerKeys, Tokens, TokensError};
@@ -67,6 +68,8 @@ pub struct Context {
     pub sessions: Sessions,
     /// URL of the API and the console.
     pub api_url: String,
+    /// What may be a camera.
+    pub cameras: Allowed,
     /// The file of the server's authorities for clients; `None` where the API shows the
     /// operator's certificate, whose authorities are the operator's.
     pub ca_file: Option<PathBuf>,
@@ -170,6 +173,7 @@ impl Context {
             mfa_attempts: Attempts::default(),
             issuer_keys: IssuerKeys::new(config.oidc.clone()),
             sessions: Sessions::default(),
+            cameras: config.cameras,
             api_url: endpoints.api,
             ca_file: (config.certificate.is_none()).then(|| config.data.join("admin/ca.pem")),
         })

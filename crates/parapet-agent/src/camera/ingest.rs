@@ -4,7 +4,9 @@
 //! secret; writes access units into the queue and the camera's faults onto the board. The password goes into one message and nowhere else.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use parapet_media::protocol::{
     CameraFault, CameraTls, Codec, Fingerprint, IngestEvent, IngestRequest,
@@ -23,6 +25,9 @@ use crate::backoff::Backoff;
 use crate::launcher::lock;
 use crate::logs;
 use crate::packets::PacketSocket;
+
+/// Until a file that cannot be played is opened again: somebody may have put another one there.
+const FILE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Runs until it is dropped.
 pub(super) async fn run(
@@ -125,9 +130,22 @@ async fn converse(
     }
 }
 
+/// What is read.
+enum Opened {
+    Camera(Where),
+    File,
+}
+
+/// What is to be read.
+enum Found {
+    Camera(Where),
+    /// A file in its place.
+    File(OwnedFd),
+}
+
 /// Where a camera is, and what it is known by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
+struct Where {
     address: SocketAddr,
     tls: Option<KnownBy>,
     /// Looked up by a name, so that it may lie elsewhere the next time.
@@ -142,16 +160,19 @@ struct KnownBy {
     certificate: Option<Fingerprint>,
 }
 
-/// Returns when a camera that fails has got another address under its name, or when its
-/// certificate has been forgotten.
-async fn moved(context: &CameraContext, source: &Source, old: &Found, failed: &Notify) {
+/// Returns when a camera that fails has got another address under its name, when its certificate
+/// has been forgotten, or when it is time to open a file anew.
+async fn moved(context: &CameraContext, source: &Source, old: &Opened, failed: &Notify) {
     loop {
         failed.notified().await;
+        let Opened::Camera(old) = old else {
+            return tokio::time::sleep(FILE_PAUSE).await;
+        };
         if !old.named && old.tls.is_none() {
             continue;
         }
         match find(context, source).await {
-            Ok(found) if found != *old => return,
+            Ok(Found::Camera(found)) if found != *old => return,
             // The same, or none for the moment: ingest tries again where it is.
             _ => {}
         }
@@ -166,8 +187,8 @@ async fn open(
     socket: &PacketSocket,
     source: &Source,
     health: &Health,
-    opened: &Mutex<Option<Found>>,
-) -> Option<Found> {
+    opened: &Mutex<Option<Where>>,
+) -> Option<Opened> {
     let mut backoff = Backoff::for_network();
     let found = loop {
         match find(context, source).await {
@@ -177,6 +198,16 @@ async fn open(
         tokio::time::sleep(backoff.next()).await;
     };
     backoff.reset();
+    let found = match found {
+        Found::Camera(found) => found,
+        Found::File(file) => {
+            *lock(opened) = None;
+            let sent = socket
+                .send(&IngestRequest::Play, &[], &[file.as_fd()])
+                .await;
+            return sent.ok().map(|()| Opened::File);
+        }
+    };
     let credentials = match &source.secret {
         None => None,
         Some(reference) => loop {
@@ -214,7 +245,8 @@ async fn open(
         credentials,
         tls,
     };
-    socket.send(&request, &[], &[]).await.ok().map(|()| found)
+    let sent = socket.send(&request, &[], &[]).await;
+    sent.ok().map(|()| Opened::Camera(found))
 }
 
 async fn find(context: &CameraContext, source: &Source) -> Result<Found, Refusal> {
@@ -223,6 +255,9 @@ async fn find(context: &CameraContext, source: &Source) -> Result<Found, Refusal
             format!("the camera's address is no URL ({error}); write rtsp://HOST[:PORT]/PATH");
         (CameraFault::Unreachable, why)
     })?;
+    if url.scheme() == "file" {
+        return context.files.open(&url).map(Found::File);
+    }
     let place = Place::of(&url)?;
     let tls = if place.is_tls() {
         let name = place.name();
@@ -235,11 +270,11 @@ async fn find(context: &CameraContext, source: &Source) -> Result<Found, Refusal
     } else {
         None
     };
-    Ok(Found {
+    Ok(Found::Camera(Where {
         address: context.places.find(&place).await?,
         tls,
         named: place.is_name(),
-    })
+    }))
 }
 
 /// Keeps a certificate that the camera which is open has shown. Whether it was kept is no matter
@@ -247,7 +282,7 @@ async fn find(context: &CameraContext, source: &Source) -> Result<Found, Refusal
 fn keep(
     context: &CameraContext,
     health: &Health,
-    opened: &Mutex<Option<Found>>,
+    opened: &Mutex<Option<Where>>,
     address: SocketAddr,
     shown: Fingerprint,
 ) {
@@ -277,7 +312,7 @@ async fn receive(
     units: &mpsc::Sender<Unit>,
     health: &Health,
     failed: &Notify,
-    opened: &Mutex<Option<Found>>,
+    opened: &Mutex<Option<Where>>,
 ) {
     let mut assembler = Assembler::default();
     let mut codec = None;

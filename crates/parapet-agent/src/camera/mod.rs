@@ -1,7 +1,8 @@
 //! One camera: ingest process -> access units -> decoder process -> frames in a ring.
 //!
 //! Two tasks per camera, each the owner of one process: [`ingest`] (the RTSP dialogue; where the
-//! camera is, [`place`] decides; whether it is still the same, [`certificates`]) and [`decode`]. Between them a short queue of access units; when it is full, units are dropped up
+//! camera is, [`place`] decides; whether it is still the same, [`certificates`]; a file in its
+//! place, [`local`]) and [`decode`]. Between them a short queue of access units; when it is full, units are dropped up
 //! to the next key frame. The two fail and come back apart from each other, and no other camera
 //! notices. The untouched stream for the live view and for recording will branch off where
 //! `ingest` has put an access unit together, before the queue.
@@ -10,6 +11,7 @@ mod assemble;
 pub(crate) mod certificates;
 mod decode;
 mod ingest;
+pub(crate) mod local;
 pub(crate) mod place;
 
 use std::sync::{Arc, Mutex};
@@ -45,7 +47,7 @@ pub(crate) struct Unit {
 /// What may change of a camera while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// `rtsp://…` or `rtsps://…` without credentials.
+    /// `rtsp://…`, `rtsps://…` without credentials, or `file:///…`.
     pub(crate) url: String,
     /// Where to find user name and password.
     pub(crate) secret: Option<SecretRef>,
@@ -173,6 +175,7 @@ pub(crate) struct CameraContext {
     pub(crate) board: Board,
     pub(crate) places: Arc<place::Places>,
     pub(crate) certificates: Arc<certificates::CameraCertificates>,
+    pub(crate) files: local::Files,
 }
 
 impl Camera {

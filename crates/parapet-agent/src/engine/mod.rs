@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use crate::board::Board;
 use crate::camera::CameraContext;
 use crate::camera::certificates::CameraCertificates;
+use crate::camera::local::Files;
 use crate::camera::place::Places;
 use crate::gateway::Outside;
 use crate::inbound::Inbound;
@@ -66,6 +67,8 @@ pub(crate) struct Context {
     pub(crate) places: Arc<Places>,
     /// Which certificates cameras have shown.
     pub(crate) certificates: Arc<CameraCertificates>,
+    /// Which files may play a camera.
+    pub(crate) files: Files,
 }
 
 impl Context {
@@ -76,6 +79,7 @@ impl Context {
             board: self.board.clone(),
             places: Arc::clone(&self.places),
             certificates: Arc::clone(&self.certificates),
+            files: self.files.clone(),
         }
     }
 }

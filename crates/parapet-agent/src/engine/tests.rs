@@ -362,6 +362,7 @@ impl House {
                 ..Default::default()
             }),
             certificates: Arc::new(CameraCertificates::below(dir.path())),
+            files: Files::default(),
         };
         let kept = storage.keep(context.root.clone(), context.launcher.clone());
         tokio::spawn(kept);

@@ -1,4 +1,5 @@
-//! `parapet-ingest` after its start: TCP to a camera, packets to the agent. One thread, no file,
+//! `parapet-ingest` after its start: TCP to a camera, packets to the agent. One thread, no file but
+//! one that is handed over,
 //! no name server (the agent resolves), no socket of another family or kind, none that listens but to
 //! itself, for TLS.
 //!
@@ -63,6 +64,12 @@ const CAMERA: &[Rule] = &[
     may_if("ioctl", &[is(1, 0x5421)], "waiting or not (FIONBIO)"),
 ];
 
+/// A file that plays a camera comes as a descriptor.
+const FILE: &[Rule] = &[
+    may("lseek", "how long it is, and from box to box"),
+    may("pread64", "its pictures"),
+];
+
 const WAITING: &[Rule] = &[
     may("epoll_create1", "the run time"),
     may("epoll_ctl", "likewise"),
@@ -74,7 +81,7 @@ const WAITING: &[Rule] = &[
 
 pub(super) const POLICY: Policy = Policy {
     name: "ingest",
-    allow: &[DATA_MEMORY, TIME, PROCESS, CHANNEL, CAMERA, WAITING],
+    allow: &[DATA_MEMORY, TIME, PROCESS, CHANNEL, CAMERA, FILE, WAITING],
     absent: NO_CLONE3,
     kill: &[EXEC, OTHERS, KERNEL, KEYS, NAMESPACES, MACHINE],
 };

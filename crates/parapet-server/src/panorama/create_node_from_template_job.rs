@@ -30,7 +30,7 @@ pub(super) async fn call(
 ) -> Result<CreateNodeFromTemplateJobResponse, Failure> {
     let operation = Operation::CreateNodeFromTemplateJob;
     call.authorize_any(operation)?;
-    camera::check_parameters(&request.template_parameters)?;
+    camera::check_parameters(&request.template_parameters, call.ctx.cameras)?;
 
     let now = Micros::now();
     let id = job_id(random_bits()?);

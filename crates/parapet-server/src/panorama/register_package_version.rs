@@ -310,7 +310,7 @@ fn camera_of(ctx: &Context, interface: &Interface) -> Result<Option<FoundCamera>
     };
     let refused = |invalid: crate::registry::Invalid| CameraFault::Refused(invalid.to_string());
     let field = format!("interfaces.{}.inputs.streamUrl", interface.name);
-    camera::check_url(&field, &url).map_err(refused)?;
+    camera::check_url(&field, &url, ctx.cameras).map_err(refused)?;
     let (username, password) = (default("username"), default("password"));
     if username.is_none() && password.is_none() {
         return Ok(Some(FoundCamera { url, secret: None }));

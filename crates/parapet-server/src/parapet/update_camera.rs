@@ -69,7 +69,7 @@ pub(crate) async fn call(call: &Call, name: &str, body: &[u8]) -> Result<Value, 
         ));
     }
     if let Some(url) = &change.url {
-        camera::check_url("Url", url)?;
+        camera::check_url("Url", url, call.ctx.cameras)?;
     }
     let credentials = if change.username.is_some() || change.password.is_some() {
         let old = match (&found.secret, wrapped) {

@@ -1,8 +1,8 @@
 //! What a camera's settings may be, and the package that a template makes of them.
 //!
-//! An address is `rtsp://HOST[:PORT]/PATH` or `rtsps://…` and nothing else, because that is what
-//! appliances read: an address that is taken here and then never gives a picture would mislead.
-//! Nothing in it is ever given to a shell, a player or another protocol's client.
+//! An address is `rtsp://HOST[:PORT]/PATH` or `rtsps://…`, and where an administrator has allowed it
+//! `file:///PATH`, because that is what appliances read: an address that is taken here and then
+//! never gives a picture would mislead. Nothing in it is ever given to a shell, a player or another protocol's client.
 
 use parapet_api::RtspCameraParameters;
 
@@ -13,16 +13,37 @@ use super::confinement::is_no_camera;
 
 /// The driver that camera packages name as their asset.
 pub const RTSP_DRIVER: &str = "source/video/camera/rtsp/source_rtsp";
-/// What is said of files and devices.
-const NOT_READ: &str = "appliances read cameras over the network only: write \
-                        rtsp://HOST[:PORT]/PATH, or play the file with `parapet-virtual-camera`";
+/// What is said of devices.
+const NOT_READ: &str = "appliances read cameras over the network and files only: write \
+                        rtsp://HOST[:PORT]/PATH or file:///PATH";
+/// What is said of files where nobody has allowed them.
+const NOT_ALLOWED: &str = "is a file of the appliance, which this control plane does not allow: its \
+                           administrator can, with `[cameras] files = true` in its configuration; \
+                           or write rtsp://HOST[:PORT]/PATH";
+
+/// Which cameras an administrator has allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allowed {
+    /// Those of the network.
+    #[default]
+    Network,
+    /// Files of an appliance as well, of which the appliance has a list of its own.
+    Files,
+}
 /// Longest template value (`TemplateValue`), and so the longest address, name and password.
 const VALUE_CHARACTERS: usize = 255;
 
 /// Whether the parameters of the template `RTSP_CAMERA_STREAM` make a camera.
-pub fn check_parameters(parameters: &RtspCameraParameters) -> Result<(), Invalid> {
+pub fn check_parameters(
+    parameters: &RtspCameraParameters,
+    allowed: Allowed,
+) -> Result<(), Invalid> {
     const FIELD: &str = "TemplateParameters";
-    check_url(&format!("{FIELD}.StreamUrl"), &parameters.stream_url)?;
+    check_url(
+        &format!("{FIELD}.StreamUrl"),
+        &parameters.stream_url,
+        allowed,
+    )?;
     if parameters.username.is_none() && parameters.password.is_some() {
         return Err(Invalid::new(
             format!("{FIELD}.Username"),
@@ -36,7 +57,7 @@ pub fn check_parameters(parameters: &RtspCameraParameters) -> Result<(), Invalid
 
 /// Whether `url` is a camera's address. Its text is not repeated in the error when it holds
 /// credentials.
-pub fn check_url(field: &str, url: &str) -> Result<(), Invalid> {
+pub fn check_url(field: &str, url: &str, allowed: Allowed) -> Result<(), Invalid> {
     let invalid = |message: String| Err(Invalid::new(field, message));
     if url.is_empty() || url.chars().count() > VALUE_CHARACTERS {
         return invalid(format!("must have 1 to {VALUE_CHARACTERS} characters"));
@@ -47,6 +68,15 @@ pub fn check_url(field: &str, url: &str) -> Result<(), Invalid> {
     }
     if url.starts_with('/') {
         return invalid(format!("is a path, of a file or device; {NOT_READ}"));
+    }
+    if url
+        .get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
+    {
+        return match allowed {
+            Allowed::Network => invalid(NOT_ALLOWED.to_owned()),
+            Allowed::Files => check_file(url).map_err(|why| Invalid::new(field, why)),
+        };
     }
     let parsed = match url::Url::parse(url) {
         Ok(parsed) => parsed,
@@ -65,7 +95,7 @@ pub fn check_url(field: &str, url: &str) -> Result<(), Invalid> {
     }
     match parsed.scheme() {
         "rtsp" | "rtsps" => {}
-        scheme @ ("file" | "v4l2" | "v4l" | "dev") => {
+        scheme @ ("v4l2" | "v4l" | "dev") => {
             return invalid(format!("has the scheme {scheme:?}; {NOT_READ}"));
         }
         scheme => {
@@ -100,6 +130,29 @@ pub fn check_url(field: &str, url: &str) -> Result<(), Invalid> {
     }
     if parsed.fragment().is_some() {
         return invalid("has a part after '#', which cameras do not get; leave it out".to_owned());
+    }
+    Ok(())
+}
+
+/// A file's address is its path as it is, so that what is shown, checked and opened is one text.
+fn check_file(url: &str) -> Result<(), String> {
+    let path = url
+        .strip_prefix("file://")
+        .filter(|path| path.starts_with('/') && !path.ends_with('/'))
+        .ok_or("is no file's address; write file:///PATH with the absolute path of a file")?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    if !path.chars().all(plain) {
+        return Err(
+            "names a file in other characters than letters, digits, '/', '-', '_' and '.'; rename \
+             it"
+            .to_owned(),
+        );
+    }
+    if path[1..]
+        .split('/')
+        .any(|part| matches!(part, "" | "." | ".."))
+    {
+        return Err("names a file with '.', '..' or '//' in its path; leave them out".to_owned());
     }
     Ok(())
 }
@@ -205,7 +258,7 @@ mod tests {
             ("rtsp://10.0.0.30/a b", Some("blanks")),
             ("rtsp://10.0.0.30/a\nb", Some("blanks")),
         ] {
-            let outcome = check_url("StreamUrl", url);
+            let outcome = check_url("StreamUrl", url, Allowed::Network);
             match fault {
                 None => assert_eq!(outcome, Ok(()), "{url}"),
                 Some(words) => {
@@ -214,6 +267,36 @@ mod tests {
                     assert!(!invalid.message.contains("topsecret"));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_file_is_a_camera_only_where_an_administrator_has_allowed_it() {
+        let refused = check_url("StreamUrl", "file:///srv/a.mp4", Allowed::Network).unwrap_err();
+        assert!(refused.message.contains("[cameras] files"), "{refused}");
+        assert_eq!(
+            check_url("StreamUrl", "file:///srv/a.mp4", Allowed::Files),
+            Ok(())
+        );
+        for url in [
+            "file:/srv/a.mp4",
+            "FILE:///srv/a.mp4",
+            "file://host/srv/a.mp4",
+            "file:///srv/../etc/shadow",
+            "file:///srv/%2e%2e/etc/shadow",
+            "file:///srv//a.mp4",
+            "file:///srv/a.mp4?x",
+            "file:///srv/a.mp4#x",
+            "file:///srv/$(id).mp4",
+            "file:///srv/",
+            "file:///",
+            "/srv/a.mp4",
+            "v4l2:///dev/video0",
+        ] {
+            assert!(
+                check_url("StreamUrl", url, Allowed::Files).is_err(),
+                "{url}"
+            );
         }
     }
 
@@ -272,7 +355,7 @@ mod tests {
             "-i",
             "",
         ] {
-            let refused = check_url("StreamUrl", url);
+            let refused = check_url("StreamUrl", url, Allowed::Network);
             let invalid = refused.expect_err(url);
             assert!(!invalid.message.contains("topsecret"), "{invalid}");
         }
@@ -292,7 +375,7 @@ mod tests {
                 Some("TemplateParameters.Password"),
             ),
         ] {
-            let refused = check_parameters(&parameters(username, password)).err();
+            let refused = check_parameters(&parameters(username, password), Allowed::Network).err();
             assert_eq!(
                 refused.as_ref().map(|i| i.field.as_str()),
                 field,

@@ -37,6 +37,13 @@ pub(crate) enum Source {
     },
     /// A clip, streamed as it is.
     Clip(Footage),
+    /// A clip that the appliance itself plays, again and again.
+    File {
+        /// Name of the camera.
+        name: String,
+        /// Its absolute path.
+        file: PathBuf,
+    },
     /// A real camera.
     Real {
         /// Name of the camera.
@@ -137,7 +144,7 @@ pub(crate) fn parse_zone(text: &str) -> Result<Zone, String> {
     Ok(Zone(zone))
 }
 
-/// Reads `NAME=rtsp://user:password@host/path`, or `NAME=rtsps://…`.
+/// Reads `NAME=rtsp://user:password@host/path`, `NAME=rtsps://…` or `NAME=file:///PATH`.
 pub(crate) fn parse(text: &str) -> Result<Source, String> {
     let (name, url) = text
         .split_once('=')
@@ -147,8 +154,19 @@ pub(crate) fn parse(text: &str) -> Result<Source, String> {
         return Err(format!("name {name:?}: 1-128 letters, digits, '-' and '_'"));
     }
     let mut parsed = url::Url::parse(url).map_err(|error| format!("URL: {error}"))?;
+    if parsed.scheme() == "file" {
+        let file = parsed
+            .to_file_path()
+            .ok()
+            .filter(|file| file.is_file())
+            .ok_or("URL: there is no such file; write file:///PATH")?;
+        return Ok(Source::File {
+            name: name.to_owned(),
+            file,
+        });
+    }
     if !["rtsp", "rtsps"].contains(&parsed.scheme()) || parsed.host_str().is_none() {
-        return Err("URL: only rtsp://host[:port]/path or rtsps://…".to_owned());
+        return Err("URL: only rtsp://host[:port]/path, rtsps://… or file:///path".to_owned());
     }
     let decode = |text: &str| {
         percent_encoding::percent_decode_str(text)
@@ -171,6 +189,15 @@ pub(crate) fn parse(text: &str) -> Result<Source, String> {
         url: parsed.to_string(),
         credentials,
     })
+}
+
+/// The files that the appliance is to play.
+pub(crate) fn files(sources: &[Source]) -> Vec<PathBuf> {
+    let files = sources.iter().filter_map(|source| match source {
+        Source::File { file, .. } => Some(file.clone()),
+        _ => None,
+    });
+    files.collect()
 }
 
 /// The cameras of this run: those given, the clip, or the two scenes.
@@ -242,6 +269,7 @@ impl Running {
     pub(crate) fn registration(&self, settings: &Settings) -> deploy::Camera {
         let credentials = match &self.source {
             Source::Real { credentials, .. } => credentials.clone(),
+            Source::File { .. } => None,
             Source::Scene { .. } | Source::Clip(_) => {
                 Some((USER.to_owned(), settings.camera_password.clone()))
             }
@@ -279,6 +307,17 @@ pub(crate) fn start(
     for (index, (source, port)) in sources.into_iter().zip(&settings.camera_ports).enumerate() {
         let mut arguments: Vec<String> = Vec::new();
         let name = match &source {
+            Source::File { name, file } => {
+                let (name, url) = (name.clone(), format!("file://{}", file.display()));
+                all.push(Running {
+                    name,
+                    source,
+                    url,
+                    truth: None,
+                    lines: None,
+                });
+                continue;
+            }
             Source::Real { name, url, .. } => {
                 let (name, url) = (name.clone(), url.clone());
                 all.push(Running {

@@ -157,7 +157,8 @@ struct Deployed {
 
 impl Demo<'_> {
     fn ground(&self, place: &Place, settings: &mut Settings, cameras: usize) -> Result<Ground> {
-        let real = !self.arguments.cameras.is_empty();
+        let given = &self.arguments.cameras;
+        let real = given.iter().any(|camera| matches!(camera, Source::Real { .. }));
         let one_network = if self.arguments.one_network {
             Some("--one-network")
         } else {
@@ -191,6 +192,7 @@ impl Demo<'_> {
         let deadline = self.started + Duration::from_secs(self.arguments.timeout) + clip_length;
         let patience = Patience::new(deadline, Arc::clone(&self.stop));
         let sources = cameras::sources(&self.arguments.cameras, footage);
+        let files = cameras::files(&sources);
         let mut settings = Settings::load_or_create(&place, self.arguments.check, sources.len())?;
         // Before the supervisor, so that it is given back after everything in there has ended.
         let ground = self.ground(&place, &mut settings, sources.len())?;
@@ -202,7 +204,7 @@ impl Demo<'_> {
 
         screen.step("starting cameras and control plane");
         let mut running = cameras::start(&supervisor, &place, &settings, &ground, sources)?;
-        start_server(&supervisor, &place, &settings)?;
+        start_server(&supervisor, &place, &settings, !files.is_empty())?;
         let aws = Aws::new(&place.aws, &place.server(), settings.api_port);
         let account = deploy::wait_for_account(&aws, &patience)?;
 
@@ -214,7 +216,7 @@ impl Demo<'_> {
             &supervisor,
             &place,
             device.provisioned.then_some(archive.as_path()),
-            ground.agent_configuration(&place)?.as_deref(),
+            ground.agent_configuration(&place, &files)?.as_deref(),
         )?;
 
         screen.step(&format!("registering cameras, uploading {application}"));
@@ -478,22 +480,35 @@ impl ClipWatch {
     }
 }
 
-fn start_server(supervisor: &Supervisor, place: &Place, settings: &Settings) -> Result<()> {
+/// `files`: files may be cameras.
+fn start_server(
+    supervisor: &Supervisor,
+    place: &Place,
+    settings: &Settings,
+    files: bool,
+) -> Result<()> {
     let address = |port: u16| format!("127.0.0.1:{port}");
+    let mut arguments = vec![
+        "server".to_owned(),
+        "--data".to_owned(),
+        place.server().display().to_string(),
+        "--listen".to_owned(),
+        address(settings.api_port),
+        "--device-listen".to_owned(),
+        address(settings.device_port),
+        "--admin-listen".to_owned(),
+        address(settings.admin_port),
+    ];
+    if files {
+        let file = place.dir.join("server.toml");
+        std::fs::write(&file, "[cameras]\nfiles = true\n")
+            .with_context(|| format!("write {}", file.display()))?;
+        arguments.extend(["--config".to_owned(), file.display().to_string()]);
+    }
     supervisor.start(Service {
         name: "server".to_owned(),
         program: place.libexec.join("parapet"),
-        arguments: vec![
-            "server".to_owned(),
-            "--data".to_owned(),
-            place.server().display().to_string(),
-            "--listen".to_owned(),
-            address(settings.api_port),
-            "--device-listen".to_owned(),
-            address(settings.device_port),
-            "--admin-listen".to_owned(),
-            address(settings.admin_port),
-        ],
+        arguments,
         environment: vec![(
             "PARAPET_MASTER_KEY_FILE".to_owned(),
             place.dir.join("master.key").display().to_string(),

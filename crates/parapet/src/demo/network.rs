@@ -9,6 +9,7 @@
 //! belongs to the number of an unlocked one is left over from a demo that was killed, and is removed
 //! at the next start.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -120,14 +121,25 @@ impl Ground {
         }
     }
 
-    /// Writes the agent's configuration; `None` where it needs none.
-    pub(crate) fn agent_configuration(&self, place: &Place) -> Result<Option<PathBuf>> {
-        let Some(turn) = &self.turn else {
-            return Ok(None);
-        };
-        let mut text = format!("[process]\nid_base = {}\n", id_base(turn.number));
+    /// Writes the agent's configuration, which allows it to play these files; `None` where it needs
+    /// none.
+    pub(crate) fn agent_configuration(
+        &self,
+        place: &Place,
+        files: &[PathBuf],
+    ) -> Result<Option<PathBuf>> {
+        let mut text = String::new();
+        if let Some(turn) = &self.turn {
+            let _ = writeln!(text, "[process]\nid_base = {}", id_base(turn.number));
+        }
         if let Some(network) = &self.network {
             text.push_str(&network.section()?);
+        }
+        if !files.is_empty() {
+            let _ = writeln!(text, "[cameras]\nfiles = {files:?}");
+        }
+        if text.is_empty() {
+            return Ok(None);
         }
         let file = place.dir.join("agent.toml");
         write_private(&file, text.as_bytes())?;
