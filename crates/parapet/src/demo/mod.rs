@@ -158,7 +158,9 @@ struct Deployed {
 impl Demo<'_> {
     fn ground(&self, place: &Place, settings: &mut Settings, cameras: usize) -> Result<Ground> {
         let given = &self.arguments.cameras;
-        let real = given.iter().any(|camera| matches!(camera, Source::Real { .. }));
+        let real = given
+            .iter()
+            .any(|camera| matches!(camera, Source::Real { .. }));
         let one_network = if self.arguments.one_network {
             Some("--one-network")
         } else {
