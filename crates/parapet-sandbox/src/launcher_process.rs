@@ -79,6 +79,9 @@ pub fn spawn_launcher(options: &LauncherOptions) -> Result<(Child, Channel), Lau
     let (ours, theirs) = Channel::pair()?;
     let theirs = theirs.into_fd();
     let mut command = command(options);
+    // A group of its own: an interrupt from the terminal reaches the agent alone, which ends
+    // applications in order.
+    command.process_group(0);
     // Whatever its number, after this call number 3 is taken, so that the pipe by which std learns
     // of a failed exec cannot be what the child overwrites there.
     let theirs = fcntl_dupfd_cloexec(&theirs, CHANNEL_FD).map_err(ChannelError::from)?;
@@ -151,10 +154,7 @@ fn command(options: &LauncherOptions) -> Command {
         .arg("--run")
         .arg(&options.run)
         .env_clear()
-        .stdin(Stdio::null())
-        // A group of its own: an interrupt from the terminal reaches the agent alone, which ends
-        // applications in order.
-        .process_group(0);
+        .stdin(Stdio::null());
     if let Some(onnxruntime) = &options.onnxruntime {
         command.arg("--onnxruntime").arg(onnxruntime);
     }
@@ -279,7 +279,9 @@ fn verify(id: u32) -> Result<(), DropError> {
     }
     let groups =
         [rustix::process::getgid(), rustix::process::getegid()].map(rustix::fs::Gid::as_raw);
-    if groups != [id; 2] || rustix::process::getgroups().is_ok_and(|groups| !groups.is_empty()) {
+    // A service manager names the user's own group as a further one.
+    let further = rustix::process::getgroups().unwrap_or_default();
+    if groups != [id; 2] || further.iter().any(|group| group.as_raw() != id) {
         return Err(DropError::Left { left: "a group" });
     }
     let sets = capabilities(None).map_err(|errno| DropError::Refused {
