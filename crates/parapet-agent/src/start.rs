@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
@@ -162,9 +163,21 @@ pub fn unlock(config: &Config) -> Result<Unlocked, AgentError> {
     }
     let found = unlock_and_tell(config, Ask::Terminal)?;
     if let Some(file) = &config.device_key {
+        make_for_the_agent(config)
+            .map_err(|e| AgentError::because(format!("make {}", config.data.display()), e))?;
         at_rest::hand_over(&config.data, &config.keys, file)?;
     }
     Ok(found)
+}
+
+/// The state directory of an agent that has not started yet.
+fn make_for_the_agent(config: &Config) -> io::Result<()> {
+    let user = Some(config.id_base).filter(|base| has_users(*base));
+    match fs::DirBuilder::new().mode(0o700).create(&config.data) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Ok(()) => std::os::unix::fs::chown(&config.data, user, user),
+        other => other,
+    }
 }
 
 fn unlock_and_tell(config: &Config, ask: Ask) -> Result<Unlocked, AgentError> {
