@@ -741,7 +741,6 @@ const NEVER: &[(&str, Level, &str)] = &[
         Level::Failure,
         "it is the operator's choice",
     ),
-    ("data.secrets", Level::Failure, "likewise"),
     ("data.modes", Level::Warning, "open or not"),
     ("host.sandbox", Level::Warning, "there or not"),
     ("agent.missing", Level::Failure, "the agent goes on"),

@@ -105,6 +105,16 @@ fn a_cleared_tpm_another_one_and_none_do_not_open_it_and_nothing_is_made_anew() 
     swtpm.ask("tpm2_changeauth", &["-c", "o", "password"]);
     let error = refused(&swtpm.settings());
     assert!(matches!(error, KeyError::Tpm(TpmError::Tool(_))), "{error}");
+    // Where nothing is sealed yet, it is as if there were none.
+    let fresh = tempfile::tempdir().unwrap();
+    let required = KeySettings {
+        tpm: TpmUse::Require,
+        ..swtpm.settings()
+    };
+    let error = open(fresh.path(), &required).unwrap_err();
+    assert!(matches!(error, KeyError::Tpm(TpmError::Tool(_))), "{error}");
+    let vault = open(fresh.path(), &swtpm.settings()).unwrap();
+    assert_eq!(vault.held_by(), HeldBy::File);
 }
 
 #[test]
