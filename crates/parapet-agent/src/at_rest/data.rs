@@ -159,12 +159,16 @@ pub(crate) fn unlock_data(
     };
     let directory = File::open(data).map_err(|error| DataError::File(data.to_owned(), error))?;
     let failed = |error| DataError::Kernel(data.to_owned(), error);
-    if fscrypt::key_status(directory.as_fd(), identifier).map_err(failed)? == KeyStatus::Present {
-        return Ok(Unlocked::Before);
-    }
     let around = Around::of(data)?;
     let unlock = around.place.path(&around.sibling(UNLOCK));
     let is_root = rustix::process::geteuid().is_root();
+    if fscrypt::key_status(directory.as_fd(), identifier).map_err(failed)? == KeyStatus::Present {
+        // Whoever unlocked it may not have been us: then there is nothing to look after.
+        if is_root && let Ok(Some(stored)) = around.stored() {
+            seal_anew(&around, stored, settings);
+        }
+        return Ok(Unlocked::Before);
+    }
     let stored = match around.stored() {
         Ok(Some(stored)) if is_root => stored,
         // The key is root's: an ordinary agent waits for root to give it to the kernel.
@@ -186,7 +190,35 @@ pub(crate) fn unlock_data(
         }
         return Err(DataError::Damaged(unlock));
     }
+    seal_anew(&around, stored, settings);
     Ok(Unlocked::Now)
+}
+
+/// Has the TPM seal the key as the configuration wants it, where that has changed: before secure
+/// boot is changed, `pcr7` is taken back for one start. The directory is unlocked in any case.
+fn seal_anew(around: &Around, stored: Stored, settings: &KeySettings) {
+    let sealed = match protect::sealed_anew(settings, &stored.key) {
+        Ok(None) => return,
+        Ok(Some(key)) => {
+            let stored = Stored { key, ..stored };
+            serde_json::to_vec(&stored)
+                .map_err(io::Error::from)
+                .and_then(|text| around.place.replace(&around.sibling(UNLOCK), &text))
+                .map_err(|error| error.to_string())
+        }
+        Err(error) => Err(parapet_sandbox::failure::with_causes(&error)),
+    };
+    match sealed {
+        Ok(()) => tracing::info!(
+            pcr7 = settings.pcr7,
+            "the TPM has sealed the key of the state directory anew"
+        ),
+        Err(error) => tracing::warn!(
+            error,
+            pcr7 = settings.pcr7,
+            "the key of the state directory stays sealed as it was"
+        ),
+    }
 }
 
 /// Gives the kernel a key; `None` for one of another length.

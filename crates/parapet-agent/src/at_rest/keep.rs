@@ -237,10 +237,7 @@ fn by_tpm(
 
 /// Seals the key, sees whether it opens, and only then writes it down.
 fn seal(place: &Place, tpm: &Tpm, bytes: &[u8], pcr7: bool) -> Result<(), KeyError> {
-    let sealed = tpm.seal(bytes, pcr7)?;
-    if tpm.unseal(&sealed)?.as_slice() != bytes {
-        return Err(TpmError::Damaged.into());
-    }
+    let sealed = tpm.seal_and_try(bytes, pcr7)?;
     let stored = Stored {
         version: VERSION,
         id: key_id(bytes),

@@ -115,10 +115,7 @@ pub(super) fn protect(settings: &KeySettings, key: &[u8]) -> Result<Protected, P
     if settings.tpm != TpmUse::Never {
         match Tpm::find(settings) {
             Ok(tpm) => {
-                let sealed = tpm.seal(key, settings.pcr7)?;
-                if tpm.unseal(&sealed)?.as_slice() != key {
-                    return Err(TpmError::Damaged.into());
-                }
+                let sealed = tpm.seal_and_try(key, settings.pcr7)?;
                 return Ok(Protected::Tpm2(sealed));
             }
             Err(why) if settings.tpm == TpmUse::Require => {
@@ -160,6 +157,24 @@ pub(super) fn open(
             };
             unwrap(&passphrase, wrapped)
         }
+    }
+}
+
+/// What a TPM has sealed under another binding to PCR 7 than the one that is wanted now, sealed as
+/// wanted; `None` where all is as it should be.
+pub(super) fn sealed_anew(
+    settings: &KeySettings,
+    protected: &Protected,
+) -> Result<Option<Protected>, ProtectError> {
+    match protected {
+        Protected::Tpm2(sealed) if sealed.pcr7 != settings.pcr7 => {
+            let tpm = Tpm::find(settings).map_err(ProtectError::NoTpm)?;
+            let key = tpm.unseal(sealed)?;
+            Ok(Some(Protected::Tpm2(
+                tpm.seal_and_try(&key, settings.pcr7)?,
+            )))
+        }
+        _ => Ok(None),
     }
 }
 

@@ -138,8 +138,18 @@ impl Tpm {
         })
     }
 
+    /// Seals a secret, and sees whether it opens.
+    pub(super) fn seal_and_try(&self, secret: &[u8], pcr7: bool) -> Result<Sealed, TpmError> {
+        let sealed = self.seal(secret, pcr7)?;
+        if self.unseal(&sealed)?.as_slice() == secret {
+            Ok(sealed)
+        } else {
+            Err(TpmError::Damaged)
+        }
+    }
+
     /// Seals a secret of at most 128 bytes (`MAX_SYM_DATA`).
-    pub(super) fn seal(&self, secret: &[u8], pcr7: bool) -> Result<Sealed, TpmError> {
+    fn seal(&self, secret: &[u8], pcr7: bool) -> Result<Sealed, TpmError> {
         let work = Work::new()?;
         let primary = self.primary(&work)?;
         let (public, private) = (work.path("public"), work.path("private"));

@@ -234,6 +234,42 @@ fn a_tpm_unlocks_an_encrypted_state_directory_and_another_does_not() {
 }
 
 #[test]
+fn a_directory_bound_to_secure_boot_is_freed_before_a_change_and_locked_after_one() {
+    let tpm = tempfile::tempdir().unwrap();
+    let Some(swtpm) = Swtpm::start(tpm.path()) else {
+        return;
+    };
+    let Some(disk) = Disk::make(&["-O", "encrypt"]) else {
+        return;
+    };
+    let data = disk.data();
+    let bound = KeySettings {
+        pcr7: true,
+        ..swtpm.settings()
+    };
+    encrypt_data(&data, &bound, &mut |_| {}).unwrap();
+    disk.restart();
+    assert_eq!(unlock(&data, &bound).unwrap(), Unlocked::Now);
+    let change = || {
+        let value = format!("7:sha256={}", "ab".repeat(32));
+        swtpm.ask("tpm2_pcrextend", &[&value]);
+        disk.restart();
+    };
+    // One start without the binding; then the change.
+    assert_eq!(unlock(&data, &swtpm.settings()).unwrap(), Unlocked::Before);
+    change();
+    assert_eq!(unlock(&data, &bound).unwrap(), Unlocked::Now, "bound anew");
+    change();
+    for settings in [bound, swtpm.settings()] {
+        let refused = unlock(&data, &settings).unwrap_err();
+        assert!(
+            matches!(refused, DataError::Key(_, ProtectError::Tpm(_))),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
 fn an_encryption_that_was_cut_off_loses_nothing_and_is_repeated_to_its_end() {
     let elsewhere = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::make(&["-O", "encrypt"]) else {
