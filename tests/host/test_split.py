@@ -69,7 +69,7 @@ class Split:
             + ["--config", str(self.config)],
         )
 
-    def agent(self, user=AGENT):
+    def agent(self, *more, user=AGENT):
         """What parapet-agent.service does."""
         return self.start(
             "agent",
@@ -77,7 +77,7 @@ class Split:
             + ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
             + ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"]
             + [str(PARAPET), "agent", "--data", str(self.data), "--config", str(self.config)]
-            + ["--launcher", str(self.path), "--desired", str(self.document)],
+            + ["--launcher", str(self.path), "--desired", str(self.document), *more],
         )
 
     def start(self, name, command):

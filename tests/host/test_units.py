@@ -13,7 +13,13 @@ UNITS = sorted((ROOT / "packaging" / "systemd").iterdir())
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 # Most exposure, of 10. The launcher is root and makes namespaces: it is here to be seen, and to
 # fail when it grows.
-MOST = {"parapet-agent": 2.0, "parapet-server": 2.0, "parapet-launcher": 8.0, "parapet-zones": 6.5}
+MOST = {
+    "parapet-agent": 2.0,
+    "parapet-server": 2.0,
+    "parapet-launcher": 8.0,
+    "parapet-zones": 6.5,
+    "parapet-keys": 2.5,
+}
 
 
 def run(*command, **others):
@@ -112,6 +118,21 @@ def test_the_installer_refuses_a_prefix_that_is_no_path():
     """By name."""
     code, said = run(str(ROOT / "tools" / "install"), "usr")
     assert code == 2 and "usr" in said
+
+
+def test_the_key_is_handed_over_where_the_agent_looks_for_it():
+    """By a unit of root's, in memory, through the service manager alone."""
+    agent = (ROOT / "packaging/systemd/parapet-agent.service").read_text("utf-8")
+    keys = (ROOT / "packaging/systemd/parapet-keys.service").read_text("utf-8")
+    written = re.search(r"--device-key (/run/(\S+)/\S+)\n", keys)
+    assert f"\nRuntimeDirectory={written[2]}\n" in keys
+    name = re.search(r"\nLoadCredential=([^:]+):(.*)\n", agent)
+    assert name[2] == written[1]
+    assert f"--device-key %d/{name[1]}\n" in agent
+    assert "parapet-keys.service" in re.search(r"\nRequires=(.*)\n", agent)[1]
+    assert "parapet-keys.service" in re.search(r"\nAfter=(.*)\n", agent)[1]
+    data = re.compile(r"--data (\S+)")
+    assert data.search(agent)[1] == data.search(keys)[1]
 
 
 def test_the_agent_and_its_socket_have_the_users_of_the_launcher():

@@ -12,6 +12,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
+use crate::at_rest::KeySettings;
 use crate::limits::{Configured, Cpus, Defaults, Size};
 
 /// Frame memory where the file names none.
@@ -29,6 +30,9 @@ pub enum ConfigError {
     /// Ports that cannot be used.
     #[error("read {path}: network.{1}", path = .0.display())]
     Network(PathBuf, String),
+    /// Keys that cannot be kept so.
+    #[error("read {path}: keys.{1}", path = .0.display())]
+    Keys(PathBuf, String),
     /// A path does not lead anywhere.
     #[error("find {what} at {path}: set `{key}` in the configuration file", path = .path.display())]
     Missing {
@@ -78,6 +82,11 @@ pub struct Config {
     pub applications: Applications,
     /// Interfaces towards the control plane; inbound ports are open there.
     pub uplink: Vec<String>,
+    /// How keys are kept.
+    pub keys: KeySettings,
+    /// The device key, as a unit of root's has left it for an agent that is an ordinary user from
+    /// the beginning.
+    pub device_key: Option<PathBuf>,
 }
 
 /// Hosts and names for applications.
@@ -124,6 +133,8 @@ struct File {
     applications: Applications,
     #[serde(default)]
     cameras: Cameras,
+    #[serde(default)]
+    keys: KeySettings,
 }
 
 /// Cameras that are none.
@@ -263,6 +274,10 @@ impl Config {
             .network
             .ports()
             .map_err(|why| ConfigError::Network(file.unwrap_or(Path::new("")).to_owned(), why))?;
+        parsed
+            .keys
+            .check()
+            .map_err(|why| ConfigError::Keys(file.unwrap_or(Path::new("")).to_owned(), why))?;
         let uplink = ports.uplink.iter().map(ToString::to_string).collect();
         let loopback_cameras = parsed.network.loopback_cameras || ports.cameras.is_empty();
         let beside = std::env::current_exe()
@@ -318,6 +333,8 @@ impl Config {
             files: parsed.cameras.files,
             applications: parsed.applications,
             uplink,
+            keys: parsed.keys,
+            device_key: None,
         })
     }
 }
@@ -537,6 +554,27 @@ mod tests {
         ] {
             let error = network(text).unwrap_err().to_string();
             assert!(error.contains(field), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_keeping_of_keys_is_read_and_what_is_unknown_is_refused() {
+        let paths = "[paths]\nlibexec = 'DIR/libexec'\nsdk = 'DIR/sdk'\n[keys]\n";
+        let keys = |text: &str| load(&format!("{paths}{text}\n")).1;
+        let usual = keys("").unwrap().keys;
+        assert_eq!(usual, KeySettings::default());
+        let config = keys("tpm = 'require'\npcr7 = true\ntpm_device = '/run/tpm.sock'").unwrap();
+        assert_eq!(config.keys.tpm, crate::at_rest::TpmUse::Require);
+        assert!(config.keys.pcr7);
+        for (text, told) in [
+            ("tpm = 'sometimes'", "unknown variant `sometimes`"),
+            ("tmp = 'auto'", "tmp"),
+            ("tpm_device = 'tpmrm0'", "keys.tpm_device: "),
+            ("tpm_device = '/dev/tpm,x'", "keys.tpm_device: "),
+            ("passphrase_file = 'here'", "keys.passphrase_file: "),
+        ] {
+            let error = keys(text).unwrap_err().to_string();
+            assert!(error.contains(told), "{text}: {error}");
         }
     }
 

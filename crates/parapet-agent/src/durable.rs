@@ -59,12 +59,3 @@ pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     file.take(LARGEST).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
-
-/// Removes a file that may not be there.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => sync_directory(path.parent().unwrap_or(Path::new("."))),
-    }
-}

@@ -6,16 +6,19 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parapet_device::enroll::EnrollConfig;
 use parapet_device::{DesiredDocument, SecretId};
+use parapet_sandbox::fscrypt;
 use rustix::fs::OFlags;
 use thiserror::Error;
 use zeroize::Zeroize as _;
 
+use crate::at_rest::{KeySettings, Vault, keep};
 use crate::ledger::LARGEST_DOCUMENT;
 use crate::link::client::{ClientError, ControlPlane};
 use crate::link::identity::{Identity, IdentityError, Validity, certificates, validity_of};
@@ -37,9 +40,9 @@ pub enum ExamineError {
     /// The device's identity cannot be used.
     #[error("use the device's identity: {0}")]
     Identity(String),
-    /// A sealed secret cannot be opened.
-    #[error("open a stored secret: {0}")]
-    Secret(String),
+    /// The device key cannot be opened.
+    #[error("open the device key: {0}")]
+    Key(String),
     /// The control plane does not answer.
     #[error("ask the control plane: {0}")]
     ControlPlane(String),
@@ -90,10 +93,45 @@ pub fn enrolled(data: &Path) -> Result<Option<Enrolled>, ExamineError> {
     }))
 }
 
+/// The key to what a state directory keeps sealed.
+#[derive(Debug)]
+pub struct Keys(Vault);
+
+/// Opens the device key, by the TPM where that keeps it; `None` while there is none.
+pub fn keys(data: &Path, settings: &KeySettings) -> Result<Option<Keys>, ExamineError> {
+    let opened = keep::peek(data, settings)
+        .map_err(|error| ExamineError::Key(parapet_sandbox::failure::with_causes(&error)))?;
+    Ok(opened.map(Keys))
+}
+
+/// Whether the file system encrypts the state directory and its key is not there: then nothing in
+/// there can be read.
+pub fn is_locked(data: &Path) -> io::Result<bool> {
+    let directory = std::fs::File::open(data)?;
+    match fscrypt::policy(directory.as_fd())? {
+        fscrypt::Policy::Encrypted(identifier) => {
+            let status = fscrypt::key_status(directory.as_fd(), identifier)?;
+            Ok(status != fscrypt::KeyStatus::Present)
+        }
+        _ => Ok(false),
+    }
+}
+
 /// Asks the control plane, as the device, for the time: the `Date` of an answer, as it was written.
 /// `None` for a device that is not enrolled. Waits `limit` at most.
-pub fn control_plane_date(data: &Path, limit: Duration) -> Result<Option<String>, ExamineError> {
-    let identity = Identity::peek(&data.join("device")).map_err(|error: IdentityError| {
+pub fn control_plane_date(
+    data: &Path,
+    keys: Option<&Keys>,
+    limit: Duration,
+) -> Result<Option<String>, ExamineError> {
+    let certificate = data.join(keep::DEVICE).join("certificate.pem");
+    let Some(Keys(vault)) = keys else {
+        return match certificate.symlink_metadata() {
+            Ok(_) => Err(ExamineError::Key("there is none".to_owned())),
+            Err(_) => Ok(None),
+        };
+    };
+    let identity = Identity::peek(vault).map_err(|error: IdentityError| {
         ExamineError::Identity(parapet_sandbox::failure::with_causes(&error))
     })?;
     let Some(identity) = identity else {
@@ -121,20 +159,20 @@ pub fn control_plane_date(data: &Path, limit: Duration) -> Result<Option<String>
 
 /// Whether a camera's stored user and password are one of `pairs`, without asking the camera; `None`
 /// where the secret has not been fetched yet.
+#[must_use]
 pub fn password_is_one_of(
-    data: &Path,
+    keys: Option<&Keys>,
     secret: &SecretId,
     pairs: &[(&str, &str)],
-) -> Result<Option<bool>, ExamineError> {
-    let stored = secrets::peek(&data.join("device"), secret)
-        .map_err(|error| ExamineError::Secret(parapet_sandbox::failure::with_causes(&error)))?;
-    Ok(stored.map(|mut stored| {
+) -> Option<bool> {
+    let Keys(vault) = keys?;
+    secrets::peek(vault, secret).map(|mut stored| {
         let is_one = pairs
             .iter()
             .any(|(user, password)| stored.username == *user && stored.password == *password);
         stored.password.zeroize();
         is_one
-    }))
+    })
 }
 
 fn lives(path: &Path, pem: &[u8]) -> Result<Vec<(i64, i64)>, ExamineError> {
@@ -197,7 +235,13 @@ mod tests {
         assert!(desired(dir.path()).unwrap().is_none());
         assert!(enrolled(dir.path()).unwrap().is_none());
         let limit = Duration::from_secs(1);
-        assert!(control_plane_date(dir.path(), limit).unwrap().is_none());
+        let keys = keys(dir.path(), &KeySettings::default()).unwrap();
+        assert!(keys.is_none());
+        assert!(
+            control_plane_date(dir.path(), keys.as_ref(), limit)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

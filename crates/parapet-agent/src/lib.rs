@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod application;
+mod at_rest;
 mod backoff;
 mod board;
 mod camera;
@@ -43,9 +44,12 @@ mod storage;
 mod store;
 mod views;
 
+pub use at_rest::{
+    DataError, EncryptError, HeldBy, KeyError, KeySettings, TpmUse, Unlocked, encrypt_data,
+};
 pub use camera::certificates::{CertificatesError, forget_certificate, known_cameras};
 pub use config::{Config, ConfigError};
 pub use limits::{Cpus, Defaults, Size, ValueError, human};
 pub use reset::{ResetError, reset};
-pub use start::{AgentError, load_zones, remove_zones, run, run_launcher};
+pub use start::{AgentError, load_zones, remove_zones, run, run_launcher, unlock};
 pub use status::{Status, read_status};

@@ -2,39 +2,48 @@
 //!
 //! Owns the order: a mark that a reset has begun, the keys (overwritten, synced, unlinked), what
 //! they sealed and who the device was, then everything else, the mark last. Cut off anywhere it is
-//! repeated, and until then no agent starts ([`crate::state`]). Works on handles below the state
+//! repeated, and until then no agent starts ([`crate::state`]). A state directory that is encrypted
+//! loses the key of that first of all, and is an ordinary one in the end: locked or not, what it
+//! held is gone with the key. Works on handles below the state
 //! directory and follows no link: it is root, and the agent's user and applications wrote all of
 //! this. Never asks a control plane: the device is deleted there by `DeleteDevice`.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use parapet_sandbox::remove::remove;
+use parapet_sandbox::fscrypt::{self, Policy};
+use parapet_sandbox::remove::{remove, remove_unmovable};
 use parapet_sandbox::root::open_below;
-use rustix::fs::{AtFlags, Dir, OFlags, unlinkat};
+use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, Uid, chownat, mkdirat, unlinkat};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::at_rest::WIPING;
+use crate::at_rest::data::{ENCRYPTING, UNLOCK, policy_of};
+use crate::at_rest::wipe;
+use crate::examine::is_locked;
 use crate::state::{self, BEING_RESET, LOCK, LockError};
 
-/// Keys below the state directory, the one that seals the others' values first. Beside each may
-/// lie what a killed writer left.
-const KEYS: [&str; 4] = [
+/// Keys below the state directory, the one that seals the others first, as an appliance has them or
+/// one of before had them. Beside each may lie what a killed writer left.
+const KEYS: [&str; 8] = [
     "device/secrets.key",
+    "device/secrets.key.tpm",
     "device/key.pem",
     "device/key.next.pem",
     "device/inbound/key.pem",
+    "device/key.sealed",
+    "device/key.next.sealed",
+    "device/inbound/key.sealed",
 ];
 /// What goes after the keys and before all the rest.
 const FIRST: [&CStr; 2] = [c"device", c"ledger"];
 /// One of these makes a directory an agent's.
 const SIGNS: [&str; 4] = ["device", "ledger", "status.json", BEING_RESET];
-/// Larger than any key.
-const LARGEST_KEY: u64 = 1 << 20;
 
 /// Why a reset has not come to its end.
 #[derive(Debug, Error)]
@@ -65,21 +74,31 @@ pub enum ResetError {
 
 /// Wipes a state directory. `tell` hears each step when it is done.
 pub fn reset(data: &Path, tell: &mut dyn FnMut(&str)) -> Result<(), ResetError> {
-    if !SIGNS.iter().any(|sign| data.join(sign).exists()) {
-        return Err(ResetError::NoState(data.to_owned()));
-    }
-    let _lock = state::lock(data)?;
     let failed = |step, name: &str| {
         let path = data.join(name);
         move |source: io::Error| ResetError::Step { step, path, source }
     };
+    let policy = policy_of(data).map_err(failed("look at", ""))?;
+    let is_encrypted = matches!(policy, Policy::Encrypted(_));
+    if !is_encrypted && !SIGNS.iter().any(|sign| data.join(sign).exists()) {
+        return Err(ResetError::NoState(data.to_owned()));
+    }
+    // Nobody works in a locked directory, and nothing can be made in it.
+    if is_encrypted && is_locked(data).map_err(failed("look at", ""))? {
+        forget_directory_key(data, tell)?;
+        return start_plain(data, tell);
+    }
+    let lock = state::lock(data)?;
     let root = File::open(data).map_err(failed("open", ""))?;
     mark(&root).map_err(failed("write", BEING_RESET))?;
+    forget_directory_key(data, tell)?;
 
     let mut keys = 0;
     for key in KEYS {
-        for name in [key.to_owned(), format!("{key}.new")] {
-            keys += u32::from(destroy(&root, &name).map_err(failed("overwrite the key", &name))?);
+        for end in ["", ".new", WIPING] {
+            let name = format!("{key}{end}");
+            let destroyed = wipe::destroy(root.as_fd(), &name);
+            keys += u32::from(destroyed.map_err(failed("overwrite the key", &name))?);
         }
     }
     tell(&format!(
@@ -98,9 +117,107 @@ pub fn reset(data: &Path, tell: &mut dyn FnMut(&str)) -> Result<(), ResetError> 
         }
     }
     root.sync_all().map_err(failed("write", ""))?;
+    if is_encrypted {
+        drop(lock);
+        return start_plain(data, tell);
+    }
     unlinkat(&root, BEING_RESET, AtFlags::empty())
         .map_err(|errno| failed("delete", BEING_RESET)(errno.into()))?;
     root.sync_all().map_err(failed("write", ""))
+}
+
+/// What lies beside the state directory for its encryption: the key, and what an encryption that
+/// was cut off has left.
+fn forget_directory_key(data: &Path, tell: &mut dyn FnMut(&str)) -> Result<(), ResetError> {
+    let (above, name) = around(data)?;
+    for end in ["", ".new"] {
+        let unlock = format!("{name}{UNLOCK}{end}");
+        let path = data.with_file_name(&unlock);
+        let failed = |source| ResetError::Step {
+            step: "overwrite the key",
+            path,
+            source,
+        };
+        if wipe::destroy(above.as_fd(), &unlock).map_err(failed)? {
+            tell("the key of the encrypted state directory: overwritten and deleted");
+        }
+    }
+    let left = format!("{name}{ENCRYPTING}");
+    let path = data.with_file_name(&left);
+    let failed = |source| ResetError::Step {
+        step: "delete",
+        path: path.clone(),
+        source,
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let directory = match open_below(above.as_fd(), Path::new(&left), flags) {
+        Err(Errno::NOENT) => return Ok(()),
+        other => other.map_err(|errno| failed(errno.into()))?,
+    };
+    let is_plain = matches!(
+        fscrypt::policy(directory.as_fd()).map_err(failed)?,
+        Policy::None | Policy::Unsupported
+    );
+    if is_plain {
+        wipe::overwrite_all(directory.as_fd()).map_err(failed)?;
+    }
+    let name = CString::new(left.as_str()).map_err(|error| failed(error.into()))?;
+    let delete = if is_plain { remove } else { remove_unmovable };
+    delete(above.as_fd(), &name).map_err(|error| failed(io::Error::other(error)))
+}
+
+/// An empty directory without policy in the place of an encrypted one, whose key the kernel then
+/// forgets.
+fn start_plain(data: &Path, tell: &mut dyn FnMut(&str)) -> Result<(), ResetError> {
+    let failed = |step| {
+        let path = data.to_owned();
+        move |source: io::Error| ResetError::Step { step, path, source }
+    };
+    let (above, name) = around(data)?;
+    let before = data.metadata().map_err(failed("look at"))?;
+    let policy = policy_of(data).map_err(failed("look at"))?;
+    let text = CString::new(name.as_str()).map_err(|error| failed("delete")(error.into()))?;
+    // In a locked directory nothing can be moved.
+    let delete = if is_locked(data).map_err(failed("look at"))? {
+        remove_unmovable
+    } else {
+        remove
+    };
+    delete(above.as_fd(), &text).map_err(|error| failed("delete")(io::Error::other(error)))?;
+    let mode = Mode::from_raw_mode(before.mode() & 0o7777);
+    mkdirat(&above, &text, mode).map_err(|errno| failed("make")(errno.into()))?;
+    let (user, group) = (Uid::from_raw(before.uid()), Gid::from_raw(before.gid()));
+    chownat(
+        &above,
+        &text,
+        Some(user),
+        Some(group),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .map_err(|errno| failed("give away")(errno.into()))?;
+    above.sync_all().map_err(failed("write"))?;
+    if let Policy::Encrypted(identifier) = policy {
+        fscrypt::remove_key(above.as_fd(), identifier)
+            .map_err(failed("have the kernel forget the key of"))?;
+    }
+    tell("the state directory is empty, and no longer encrypted");
+    Ok(())
+}
+
+fn around(data: &Path) -> Result<(File, String), ResetError> {
+    let failed = |source| ResetError::Step {
+        step: "look around",
+        path: data.to_owned(),
+        source,
+    };
+    let whole = data.canonicalize().map_err(failed)?;
+    let (Some(above), Some(name)) = (whole.parent(), whole.file_name().and_then(|n| n.to_str()))
+    else {
+        return Err(failed(io::Error::other(
+            "it is no directory below another one",
+        )));
+    };
+    Ok((File::open(above).map_err(failed)?, name.to_owned()))
 }
 
 /// From here on no agent starts before the reset's end.
@@ -108,46 +225,6 @@ fn mark(root: &File) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     rustix::fs::openat(root, BEING_RESET, flags | OFlags::CLOEXEC, 0o600.into())?;
     root.sync_all()
-}
-
-/// Overwrites a key where it lies, and deletes it. `false` where there is none.
-fn destroy(root: &File, name: &str) -> io::Result<bool> {
-    let path = Path::new(name);
-    let (Some(above), Some(last)) = (path.parent(), path.file_name()) else {
-        return Ok(false);
-    };
-    let directory = match open_below(root.as_fd(), above, OFlags::RDONLY | OFlags::DIRECTORY) {
-        // A link or a file in place of the directory is deleted later, and has no key of ours.
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
-        other => other?,
-    };
-    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    match open_below(directory.as_fd(), Path::new(last), flags) {
-        Ok(file) => {
-            if !overwrite(&File::from(file))? {
-                return Ok(false);
-            }
-        }
-        // Nothing, or a link, a directory, a pipe: no key.
-        Err(Errno::NOENT | Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Ok(false),
-        Err(errno) => return Err(errno.into()),
-    }
-    unlinkat(&directory, last, AtFlags::empty())?;
-    File::from(directory).sync_all()?;
-    Ok(true)
-}
-
-/// Zeros in the place of its bytes, on the disk when this returns. `false` for what is no file of
-/// ours: the agent's user may have given a file of somebody else this second name.
-fn overwrite(mut file: &File) -> io::Result<bool> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.nlink() != 1 {
-        return Ok(false);
-    }
-    let length = usize::try_from(metadata.len().min(LARGEST_KEY)).unwrap_or(0);
-    file.write_all(&vec![0; length])?;
-    file.sync_all()?;
-    Ok(true)
 }
 
 fn names(root: BorrowedFd<'_>) -> io::Result<Vec<CString>> {

@@ -1,33 +1,33 @@
 //! Camera passwords: fetched by reference, sealed on disk, opened for one message.
 //!
-//! Owns `device/secrets.key` and `device/secrets/`. A secret is fetched once per version, so that
+//! Owns `device/secrets/`, sealed by the device key ([`Vault`]). A secret is fetched once per version, so that
 //! an offline restart works. Values are wiped from memory where they lie here; they are never
 //! logged and never part of an error.
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use parapet_device::SecretId;
 use parapet_device::desired::{CameraSecret, SecretRef};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::at_rest::{Vault, VaultError};
 use crate::durable;
 use crate::launcher::lock;
 use crate::link::{Origin, OriginError};
 
-const KEY_LEN: usize = 32;
-
 /// Why a password is not to be had.
 #[derive(Debug, Error)]
 pub(crate) enum SecretError {
-    #[error("make or read the key that seals secrets")]
-    Key(#[source] io::Error),
-    #[error("use the cipher that seals secrets")]
-    Cipher,
+    #[error("make the directory of secrets")]
+    Directory(#[source] io::Error),
+    #[error("seal a secret")]
+    Seal(#[from] VaultError),
+    #[error("write a secret as JSON")]
+    Json(#[source] serde_json::Error),
     #[error("store a secret")]
     Store(#[source] io::Error),
     #[error("fetch the secret")]
@@ -41,7 +41,7 @@ pub(crate) enum SecretError {
 /// All secrets of this device.
 pub(crate) struct Secrets {
     directory: PathBuf,
-    key: LessSafeKey,
+    vault: Vault,
     origin: Origin,
     /// Two cameras may use one secret: one writer at a time.
     writing: Mutex<()>,
@@ -56,24 +56,13 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Opens the sealed secrets below `device`, the directory of the device's identity.
-    pub(crate) fn open(device: &Path, origin: Origin) -> Result<Self, SecretError> {
-        let directory = device.join("secrets");
-        std::fs::create_dir_all(&directory).map_err(SecretError::Key)?;
-        let path = device.join("secrets.key");
-        let stored = durable::read_if_there(&path).map_err(SecretError::Key)?;
-        let bytes = if let Some(bytes) = stored {
-            Zeroizing::new(bytes)
-        } else {
-            let mut bytes = Zeroizing::new(vec![0; KEY_LEN]);
-            aws_lc_rs::rand::fill(&mut bytes).map_err(|_| SecretError::Cipher)?;
-            durable::replace(&path, &bytes, 0o600).map_err(SecretError::Key)?;
-            bytes
-        };
-        let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).map_err(|_| SecretError::Cipher)?;
+    /// Opens the sealed secrets beside the device's identity.
+    pub(crate) fn open(vault: Vault, origin: Origin) -> Result<Self, SecretError> {
+        let directory = directory(&vault);
+        std::fs::create_dir_all(&directory).map_err(SecretError::Directory)?;
         Ok(Self {
             directory,
-            key: LessSafeKey::new(key),
+            vault,
             origin,
             writing: Mutex::new(()),
         })
@@ -107,18 +96,8 @@ impl Secrets {
     }
 
     fn seal(&self, id: &SecretId, secret: &CameraSecret) -> Result<(), SecretError> {
-        let mut bytes =
-            Zeroizing::new(serde_json::to_vec(secret).map_err(|_| SecretError::Cipher)?);
-        let mut nonce = [0; NONCE_LEN];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| SecretError::Cipher)?;
-        self.key
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(id.as_str()),
-                &mut *bytes,
-            )
-            .map_err(|_| SecretError::Cipher)?;
-        let sealed = [&nonce[..], &bytes[..]].concat();
+        let bytes = Zeroizing::new(serde_json::to_vec(secret).map_err(SecretError::Json)?);
+        let sealed = self.vault.seal(id.as_str(), &bytes)?;
         let _writing = lock(&self.writing);
         durable::replace(&self.directory.join(id.as_str()), &sealed, 0o600)
             .map_err(SecretError::Store)
@@ -126,34 +105,26 @@ impl Secrets {
 
     /// What cannot be read or opened counts as not there: it is fetched again.
     fn unseal(&self, id: &SecretId) -> Option<CameraSecret> {
-        unseal(&self.key, &self.directory, id)
+        peek(&self.vault, id)
     }
 }
 
-/// A secret of the device whose directory is `device`, for somebody who only looks; `None` where
-/// it is not there or cannot be opened.
-pub(crate) fn peek(device: &Path, id: &SecretId) -> Result<Option<CameraSecret>, SecretError> {
-    let stored = durable::read_if_there(&device.join("secrets.key")).map_err(SecretError::Key)?;
-    let Some(bytes) = stored.map(Zeroizing::new) else {
-        return Ok(None);
-    };
-    let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).map_err(|_| SecretError::Cipher)?;
-    Ok(unseal(&LessSafeKey::new(key), &device.join("secrets"), id))
+/// A secret of a device, also for somebody who only looks; `None` where it is not there or cannot
+/// be opened.
+pub(crate) fn peek(vault: &Vault, id: &SecretId) -> Option<CameraSecret> {
+    let sealed = durable::read_if_there(&directory(vault).join(id.as_str())).ok()??;
+    let opened = vault.open(id.as_str(), &sealed)?;
+    serde_json::from_slice(&opened).ok()
 }
 
-fn unseal(key: &LessSafeKey, directory: &Path, id: &SecretId) -> Option<CameraSecret> {
-    let bytes = durable::read_if_there(&directory.join(id.as_str())).ok()??;
-    let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>()?;
-    let mut sealed = Zeroizing::new(sealed.to_vec());
-    let nonce = Nonce::assume_unique_for_key(*nonce);
-    let opened = key
-        .open_in_place(nonce, Aad::from(id.as_str()), &mut sealed)
-        .ok()?;
-    serde_json::from_slice(opened).ok()
+fn directory(vault: &Vault) -> PathBuf {
+    vault.directory().join("secrets")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn reference(version: u64) -> SecretRef {
@@ -173,15 +144,15 @@ mod tests {
     async fn a_secret_is_fetched_once_a_version_and_is_sealed_on_disk() {
         let dir = tempfile::tempdir().unwrap();
         let json = r#"{"secret-a":{"version":1,"username":"u","password":"opensesame"}}"#;
-        let secrets = Secrets::open(dir.path(), origin(dir.path(), json)).unwrap();
+        let secrets = Secrets::open(Vault::in_file(dir.path()), origin(dir.path(), json)).unwrap();
         assert_eq!(
             secrets.get(&reference(1)).await.unwrap().password,
             "opensesame"
         );
         // The control plane is gone and the agent starts again.
-        let offline = Secrets::open(dir.path(), origin(dir.path(), "{}")).unwrap();
+        let offline = Secrets::open(Vault::in_file(dir.path()), origin(dir.path(), "{}")).unwrap();
         assert_eq!(offline.get(&reference(1)).await.unwrap().username, "u");
-        let seen = peek(dir.path(), &reference(1).id).unwrap();
+        let seen = peek(&Vault::in_file(dir.path()), &reference(1).id);
         assert_eq!(seen.unwrap().password, "opensesame");
         let newer = offline.get(&reference(2)).await;
         assert!(matches!(newer, Err(SecretError::Fetch(_))));
@@ -195,8 +166,9 @@ mod tests {
     async fn cameras_that_share_a_secret_get_it_at_the_same_time() {
         let dir = tempfile::tempdir().unwrap();
         let json = r#"{"secret-a":{"version":1,"username":"u","password":"p"}}"#;
-        let secrets =
-            std::sync::Arc::new(Secrets::open(dir.path(), origin(dir.path(), json)).unwrap());
+        let secrets = std::sync::Arc::new(
+            Secrets::open(Vault::in_file(dir.path()), origin(dir.path(), json)).unwrap(),
+        );
         let mut cameras = tokio::task::JoinSet::new();
         for _ in 0..50 {
             let secrets = std::sync::Arc::clone(&secrets);
@@ -219,7 +191,7 @@ mod tests {
     async fn another_version_than_the_one_asked_for_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let json = r#"{"secret-a":{"version":1,"username":"u","password":"p"}}"#;
-        let secrets = Secrets::open(dir.path(), origin(dir.path(), json)).unwrap();
+        let secrets = Secrets::open(Vault::in_file(dir.path()), origin(dir.path(), json)).unwrap();
         let refused = secrets.get(&reference(2)).await.err();
         assert!(matches!(
             refused,

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::at_rest::{
+    self, Ask, DataError, EncryptError, KeyError, Unlocked, Vault, VaultError, keep, unlock_data,
+};
 use crate::board::Board;
 use crate::camera::certificates::CameraCertificates;
 use crate::camera::local::Files;
@@ -99,6 +103,10 @@ steps! {
     LockError => "hold the state directory",
     DropError => "give up root",
     StartError => "hear from the launcher",
+    DataError => "unlock the state directory",
+    EncryptError => "finish the encryption of the state directory",
+    KeyError => "open the device key",
+    VaultError => "seal the device's keys",
     LedgerError => "open the ledger",
     SecretError => "open the secrets",
     AssetError => "open the store",
@@ -114,8 +122,12 @@ pub fn run(config: Config) -> Result<(), AgentError> {
     let enroll = config.enroll.as_deref().map(read_archive).transpose()?;
     fs::create_dir_all(&config.data)
         .map_err(|e| AgentError::because(format!("make {}", config.data.display()), e))?;
+    unlock_and_tell(&config, Ask::Nobody)?;
     // As long as this process lives.
     let _lock = state::hold(&config.data)?;
+    // A TPM is root's.
+    let vault = keep::open(&config.data, &config.keys, config.device_key.as_deref())?;
+    let vault = vault.seen_as(Path::new(keep::DEVICE));
     let (mut child, channel) = if let Some(path) = &config.launcher {
         (None, connect_launcher(path)?)
     } else {
@@ -130,7 +142,7 @@ pub fn run(config: Config) -> Result<(), AgentError> {
         .enable_all()
         .build()
         .map_err(|e| AgentError::because("start the run-time", e))?;
-    let ended = runtime.block_on(appliance(config, channel, enroll));
+    let ended = runtime.block_on(appliance(config, channel, enroll, vault));
     // Blocking work that hangs must not keep the agent from ending.
     runtime.shutdown_timeout(Duration::from_secs(2));
     // Its channel is closed: it ends, and with it whatever is left.
@@ -138,6 +150,45 @@ pub fn run(config: Config) -> Result<(), AgentError> {
         wait_for(child);
     }
     ended
+}
+
+/// Unlocks an encrypted state directory, as root, and leaves the device key for an agent that is an
+/// ordinary user from the beginning in `config.device_key`. Asks for a passphrase at the terminal
+/// where no file has it.
+pub fn unlock(config: &Config) -> Result<Unlocked, AgentError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(AgentError::new(
+            "unlock the state directory: only root can; run it as root",
+        ));
+    }
+    let found = unlock_and_tell(config, Ask::Terminal)?;
+    if let Some(file) = &config.device_key {
+        make_for_the_agent(config)
+            .map_err(|e| AgentError::because(format!("make {}", config.data.display()), e))?;
+        at_rest::hand_over(&config.data, &config.keys, file)?;
+    }
+    Ok(found)
+}
+
+/// The state directory of an agent that has not started yet.
+fn make_for_the_agent(config: &Config) -> io::Result<()> {
+    let user = Some(config.id_base).filter(|base| has_users(*base));
+    match fs::DirBuilder::new().mode(0o700).create(&config.data) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Ok(()) => std::os::unix::fs::chown(&config.data, user, user),
+        other => other,
+    }
+}
+
+fn unlock_and_tell(config: &Config, ask: Ask) -> Result<Unlocked, AgentError> {
+    let found = unlock_data(&config.data, &config.keys, ask)?;
+    if found == Unlocked::Now {
+        tracing::info!("the state directory is unlocked");
+    }
+    if rustix::process::geteuid().is_root() {
+        at_rest::tidy_up(&config.data)?;
+    }
+    Ok(found)
 }
 
 /// As many open files as the host allows: each call of an application is two, and one application
@@ -266,6 +317,7 @@ async fn appliance(
     config: Config,
     channel: Channel,
     enroll: Option<Vec<u8>>,
+    vault: Vault,
 ) -> Result<(), AgentError> {
     let root = PathBuf::from(".");
     let mut terminate =
@@ -299,6 +351,7 @@ async fn appliance(
         host,
         places,
         enroll,
+        vault,
     };
     let (end, ends) = watch::channel(false);
     let mut work = tokio::spawn(part.run(ends));
@@ -324,6 +377,7 @@ struct Appliance {
     host: crate::launcher::Host,
     places: Arc<Places>,
     enroll: Option<Vec<u8>>,
+    vault: Vault,
 }
 
 impl Appliance {
@@ -335,18 +389,17 @@ impl Appliance {
             host,
             places,
             enroll,
+            vault,
         } = self;
-        let device_directory = root.join("device");
-        fs::create_dir_all(&device_directory)
-            .map_err(|e| AgentError::because("make the identity's directory", e))?;
+        for file in vault.migrate()? {
+            tracing::info!(file, "a private key in a plain file is sealed now");
+        }
 
         let mut server = None;
         let origin = if let Some(file) = &config.desired {
             Origin::File(status::seen_from(&config.data, file))
         } else {
-            let plane = Arc::new(ControlPlane::new(
-                identity(enroll, &device_directory).await?,
-            )?);
+            let plane = Arc::new(ControlPlane::new(identity(enroll, &vault).await?)?);
             server = Some(Arc::clone(&plane));
             Origin::Server(plane)
         };
@@ -362,7 +415,7 @@ impl Appliance {
         let camera_networks = camera_networks.collect();
 
         let ledger = Ledger::open(&root.join("ledger"), device.clone())?;
-        let secrets = Arc::new(Secrets::open(&device_directory, origin.clone())?);
+        let secrets = Arc::new(Secrets::open(vault.clone(), origin.clone())?);
         let store = Arc::new(Store::open(&root, origin.clone())?);
         let board = Board::new();
         let views = Views::new();
@@ -378,6 +431,11 @@ impl Appliance {
             applied,
             device,
             host,
+            keys: vault.held_by(),
+            encrypted: matches!(
+                at_rest::data::policy_of(&root),
+                Ok(parapet_sandbox::fscrypt::Policy::Encrypted(_))
+            ),
             connected: AtomicBool::new(false),
             seq: AtomicU64::new(0),
         });
@@ -404,7 +462,7 @@ impl Appliance {
             }),
             inbound: Arc::new(Inbound::new(
                 config.uplink,
-                Certificates::new(device_directory.join("inbound"), config.applications.names),
+                Certificates::new(vault, config.applications.names),
             )),
             region,
             places,
@@ -448,11 +506,11 @@ impl Appliance {
 }
 
 /// The identity of an earlier start, or the one that the archive gives.
-async fn identity(archive: Option<Vec<u8>>, directory: &Path) -> Result<Identity, AgentError> {
+async fn identity(archive: Option<Vec<u8>>, vault: &Vault) -> Result<Identity, AgentError> {
     if let Some(archive) = archive {
-        enroll::enroll(&archive, directory).await?;
+        enroll::enroll(&archive, vault).await?;
     }
-    Identity::read(directory)?.ok_or_else(|| {
+    Identity::read(vault)?.ok_or_else(|| {
         AgentError::new(
             "find the device's identity: give the archive of ProvisionDevice with --enroll, or a \
              document with --desired",

@@ -6,10 +6,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, Gid, OFlags, Uid, fchown, flock};
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -58,11 +58,22 @@ pub(crate) fn lock(data: &Path) -> Result<File, LockError> {
         .custom_flags(flags.bits().cast_signed())
         .open(&path)
         .map_err(|error| LockError::File(path, error))?;
+    belong_to_the_owner(data, &file).map_err(|error| LockError::File(data.join(LOCK), error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(Errno::WOULDBLOCK) => Err(LockError::Busy(data.to_owned())),
         Err(errno) => Err(LockError::File(data.join(LOCK), errno.into())),
     }
+}
+
+/// Root may have made it, in a directory whose agent is another user.
+fn belong_to_the_owner(data: &Path, file: &File) -> io::Result<()> {
+    let (above, made) = (data.metadata()?, file.metadata()?);
+    if !rustix::process::geteuid().is_root() || above.uid() == made.uid() || made.nlink() != 1 {
+        return Ok(());
+    }
+    let (user, group) = (Uid::from_raw(above.uid()), Gid::from_raw(above.gid()));
+    Ok(fchown(file, Some(user), Some(group))?)
 }
 
 #[cfg(test)]

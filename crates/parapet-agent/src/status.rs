@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::at_rest::HeldBy;
 use crate::board::Board;
 use crate::launcher::{Host, VERSION};
 
@@ -30,6 +31,12 @@ pub struct Status {
     pub privileged: bool,
     /// What the host does not give, a sentence each.
     pub missing: Vec<String>,
+    /// What keeps the key that seals everything secret; `None` while that is not known.
+    #[serde(default)]
+    pub keys: Option<HeldBy>,
+    /// Whether the file system encrypts the state directory.
+    #[serde(default)]
+    pub encrypted: bool,
     /// The process that writes this.
     pub pid: u32,
     /// The report, as the control plane gets it.
@@ -52,6 +59,8 @@ pub(crate) struct Reporter {
     pub(crate) applied: watch::Receiver<Generation>,
     pub(crate) device: watch::Receiver<Option<DeviceId>>,
     pub(crate) host: Host,
+    pub(crate) keys: HeldBy,
+    pub(crate) encrypted: bool,
     pub(crate) connected: AtomicBool,
     pub(crate) seq: AtomicU64,
 }
@@ -110,6 +119,8 @@ pub(crate) async fn keep(reporter: &Reporter, root: &Path) {
             connected: reporter.connected.load(Ordering::Relaxed),
             privileged: reporter.host.privileged,
             missing: reporter.host.missing.clone(),
+            keys: Some(reporter.keys),
+            encrypted: reporter.encrypted,
             pid: std::process::id(),
             reported: reporter.report(),
         };

@@ -482,8 +482,19 @@ pub enum Encryption {
 pub struct KeptSecret {
     /// Its file, below the state directory.
     pub file: String,
-    /// Whether it is of use to whoever copies the directory.
-    pub is_plain: bool,
+    /// How it lies there.
+    pub kept: Kept,
+}
+
+/// How a secret lies in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// As it is: of use to whoever copies the directory.
+    Plain,
+    /// Sealed by the device key, which is another of these files.
+    ByDeviceKey,
+    /// Sealed by the machine's TPM.
+    ByTpm,
 }
 
 /// Room on a file system.

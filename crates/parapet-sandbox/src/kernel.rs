@@ -1,6 +1,6 @@
 //! System calls that rustix does not offer, each as one safe function.
 //!
-//! Owns every `unsafe` block of this crate but for [`crate::inherited`]. Never decides anything: no paths, no users, no order.
+//! Owns every `unsafe` block of this crate but for [`crate::inherited`] and [`crate::fscrypt`]. Never decides anything: no paths, no users, no order.
 
 #![expect(
     unsafe_code,

@@ -4,7 +4,8 @@
 //! (the typed requests that the launcher answers), [`launcher_process`] (how the agent starts the
 //! launcher and gives up root), [`split`] (how both meet as two services), [`remove`] (how a
 //! directory that others wrote goes), [`zones`] (which port is whose, and the rules that follow),
-//! [`namespace`] (networks as handles), [`programs`] (`ip` and `nft`), [`gateway`] (an application's way out), [`cgroup`] (what a
+//! [`namespace`] (networks as handles), [`programs`] (`ip`, `nft` and their like), [`fscrypt`]
+//! (directories that the file system encrypts), [`gateway`] (an application's way out), [`cgroup`] (what a
 //! process may use), [`examine`] (how `parapet doctor` looks at the host), [`inherited`] (how what
 //! is started finds its channel) and [`failure`] (how it says why it ends).
 //! Holds no policy of its own and parses nothing that a camera, a package or a network peer wrote.
@@ -15,6 +16,7 @@ pub mod channel;
 pub mod confine;
 pub mod examine;
 pub mod failure;
+pub mod fscrypt;
 pub mod gateway;
 pub mod inherited;
 mod init;

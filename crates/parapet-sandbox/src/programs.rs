@@ -1,6 +1,8 @@
-//! `ip` and `nft`, run by their full paths, with an empty environment and words of our own.
+//! `ip`, `nft` and their like, run by their full paths, with an empty environment and words of our
+//! own.
 //!
-//! The only programs that Parapet's privileged part runs. Bounded in time and in what is read of
+//! The only programs that Parapet's privileged parts run: `ip` and `nft` by the launcher, the TPM's
+//! tools and `cp` by the agent before it gives root up. Bounded in time and in what is read of
 //! them; the environment's `PATH` is never asked. Decides nothing.
 
 use std::fs::File;
@@ -51,10 +53,12 @@ pub enum ProgramError {
         said: String,
     },
     /// It did not end, and was ended.
-    #[error("{what}: no end within {} s", LIMIT.as_secs())]
+    #[error("{what}: no end within {limit_s} s")]
     Hangs {
         /// What for.
         what: &'static str,
+        /// How long it was waited for.
+        limit_s: u64,
     },
 }
 
@@ -71,6 +75,16 @@ impl Program {
     /// `nft` of nftables.
     pub fn nft() -> Result<Self, ProgramError> {
         Self::find("nft", "nftables")
+    }
+
+    /// A program of tpm2-tools: `tpm2_create` and its like.
+    pub fn tpm2(name: &'static str) -> Result<Self, ProgramError> {
+        Self::find(name, "tpm2-tools")
+    }
+
+    /// `cp` of coreutils.
+    pub fn cp() -> Result<Self, ProgramError> {
+        Self::find("cp", "coreutils")
     }
 
     fn find(name: &'static str, package: &'static str) -> Result<Self, ProgramError> {
@@ -90,6 +104,17 @@ impl Program {
         words: &[&str],
         input: &str,
     ) -> Result<Vec<u8>, ProgramError> {
+        self.run_within(LIMIT, what, words, input.as_bytes())
+    }
+
+    /// The same with a limit of its own, and any bytes as input.
+    pub fn run_within(
+        &self,
+        limit: Duration,
+        what: &'static str,
+        words: &[&str],
+        input: &[u8],
+    ) -> Result<Vec<u8>, ProgramError> {
         let started = |cause| ProgramError::Start { what, cause };
         let mut child = Command::new(&self.0)
             .args(words)
@@ -100,14 +125,15 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(started)?;
-        let heard = converse(&mut child, input);
+        let heard = converse(&mut child, input, limit);
         if !matches!(heard, Ok(Some(_))) {
             // It may have ended by itself meanwhile.
             let _ = child.kill();
         }
         let status = child.wait().map_err(started)?;
         let Some([output, errors]) = heard.map_err(started)? else {
-            return Err(ProgramError::Hangs { what });
+            let limit_s = limit.as_secs();
+            return Err(ProgramError::Hangs { what, limit_s });
         };
         if status.success() {
             return Ok(output);
@@ -127,9 +153,9 @@ impl Program {
 }
 
 /// Writes the input, then reads output and errors to their ends; `None` when that takes too long.
-fn converse(child: &mut Child, input: &str) -> io::Result<Option<[Vec<u8>; 2]>> {
+fn converse(child: &mut Child, input: &[u8], limit: Duration) -> io::Result<Option<[Vec<u8>; 2]>> {
     if let Some(mut stdin) = child.stdin.take() {
-        match stdin.write_all(input.as_bytes()) {
+        match stdin.write_all(input) {
             // It has ended without reading; what it said tells why.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             other => other?,
@@ -138,7 +164,7 @@ fn converse(child: &mut Child, input: &str) -> io::Result<Option<[Vec<u8>; 2]>> 
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit;
     let mut heard = [Vec::new(), Vec::new()];
     let mut open = vec![
         (0, File::from(OwnedFd::from(stdout))),

@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, OFlags, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use crate::root::open_below;
@@ -44,6 +44,37 @@ pub fn remove(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), String> {
         })?;
         unlinkat(&top, child, AtFlags::REMOVEDIR).map_err(failed("delete a directory"))
     })?;
+    unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(failed("delete it"))
+}
+
+/// Deletes the directory `name` in `parent` without moving anything, for a tree in which nobody can
+/// move anything: one whose encryption key is gone ([`crate::fscrypt`]). There `..` leads back to
+/// where one came from. Its absence is success.
+pub fn remove_unmovable(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), String> {
+    let mut here = match open_directory(parent, name) {
+        Err(Errno::NOENT) => return Ok(()),
+        other => other.map_err(failed("open it"))?,
+    };
+    let mut way: Vec<CString> = Vec::new();
+    loop {
+        let batch = batch(here.as_fd()).map_err(failed("list a directory"))?;
+        let mut below = None;
+        for child in &batch {
+            if !unlinked(here.as_fd(), child)? {
+                below = Some(child.clone());
+                break;
+            }
+        }
+        if let Some(child) = below {
+            here = open_directory(here.as_fd(), &child).map_err(failed("open a directory"))?;
+            way.push(child);
+        } else if batch.is_empty() {
+            let Some(child) = way.pop() else { break };
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            here = openat(&here, c"..", flags, Mode::empty()).map_err(failed("go back"))?;
+            unlinkat(&here, child, AtFlags::REMOVEDIR).map_err(failed("delete a directory"))?;
+        }
+    }
     unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(failed("delete it"))
 }
 
@@ -125,6 +156,30 @@ mod tests {
         remove(fs::File::open(parent.path())?.as_fd(), c"victim")?;
         assert!(!victim.exists());
         assert_eq!(fs::read_to_string(kept.join("file"))?, "x");
+        Ok(())
+    }
+
+    #[test]
+    fn a_tree_in_which_nothing_moves_goes_however_deep_and_what_its_links_name_stays() -> Result {
+        let parent = tempfile::tempdir()?;
+        let kept = parent.path().join("kept");
+        fs::create_dir(&kept)?;
+        fs::write(kept.join("file"), "x")?;
+        let handle = fs::File::open(parent.path())?;
+        rustix::fs::mkdirat(&handle, "victim", 0o755.into())?;
+        for name in ["one", "two"] {
+            let mut deepest = open_directory(handle.as_fd(), c"victim")?;
+            for _ in 0..2000 {
+                rustix::fs::mkdirat(&deepest, name, 0o755.into())?;
+                deepest = open_directory(deepest.as_fd(), &CString::new(name)?)?;
+            }
+            rustix::fs::symlinkat(&kept, &deepest, "link")?;
+        }
+        remove_unmovable(handle.as_fd(), c"victim")?;
+        assert!(!parent.path().join("victim").exists());
+        assert_eq!(fs::read_to_string(kept.join("file"))?, "x");
+        remove_unmovable(handle.as_fd(), c"victim")?;
+        assert!(remove_unmovable(handle.as_fd(), c"link").is_ok());
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use parapet_agent::Config;
+use parapet_agent::{Config, Unlocked};
 
 /// Where cameras speak RTSP in TLS unless their address says otherwise.
 const RTSPS_PORT: u16 = 322;
@@ -35,6 +35,21 @@ pub(crate) struct Arguments {
     /// from the beginning
     #[arg(long, value_name = "SOCKET")]
     launcher: Option<PathBuf>,
+    /// The device key, handed over in this file by a unit of root's: written by --unlock-data, read
+    /// by an agent that is an ordinary user from the beginning (docs/hardening.md)
+    #[arg(long, value_name = "FILE")]
+    device_key: Option<PathBuf>,
+    /// Encrypt the state directory of an agent that does not run, with a key that the TPM opens, or a
+    /// passphrase where there is none; what lay there is overwritten
+    #[arg(long, conflicts_with_all = ["enroll", "desired", "launcher", "device_key", "unlock_data"])]
+    encrypt_data: bool,
+    /// Unlock the encrypted state directory of an agent that does not run yet, as root
+    #[arg(long, conflicts_with_all = ["enroll", "desired", "launcher"])]
+    unlock_data: bool,
+    /// Where the passphrase of the encrypted state directory is, instead of the terminal [default:
+    /// `keys.passphrase_file` of the configuration]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 }
 
 /// What else there is to do with an appliance; without one of these it runs.
@@ -105,7 +120,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         arguments.desired.as_deref(),
     )?;
     config.launcher.clone_from(&arguments.launcher);
+    config.device_key = arguments.device_key.as_deref().map(absolute).transpose()?;
+    if let Some(file) = &arguments.passphrase_file {
+        config.keys.passphrase_file = Some(absolute(file)?);
+    }
+    if arguments.encrypt_data {
+        return Ok(parapet_agent::encrypt_data(
+            &config.data,
+            &config.keys,
+            &mut |step| println!("{step}"),
+        )?);
+    }
+    if arguments.unlock_data {
+        let data = config.data.display();
+        match parapet_agent::unlock(&config)? {
+            Unlocked::Plain => println!("{data} is not encrypted"),
+            Unlocked::Before => println!("{data} was unlocked before"),
+            Unlocked::Now => println!("{data} is unlocked"),
+        }
+        return Ok(());
+    }
     Ok(parapet_agent::run(config)?)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("use {}", path.display()))
 }
 
 impl Reset {

@@ -335,8 +335,10 @@ impl House {
             measure: Duration::from_millis(10),
             hold: Duration::from_millis(50),
         });
+        std::fs::create_dir_all(root.join("device")).unwrap();
+        let vault = crate::at_rest::Vault::in_file(&root.join("device"));
         let context = Context {
-            secrets: Arc::new(Secrets::open(&root.join("device"), origin.clone()).unwrap()),
+            secrets: Arc::new(Secrets::open(vault.clone(), origin.clone()).unwrap()),
             store: Arc::new(Store::open(&root, origin).unwrap()),
             root,
             launcher,
@@ -354,7 +356,7 @@ impl House {
             }),
             inbound: Arc::new(Inbound::new(
                 Vec::new(),
-                crate::inbound::Certificates::new(dir.path().join("inbound"), Vec::new()),
+                crate::inbound::Certificates::new(vault, Vec::new()),
             )),
             region: "us-west-2".to_owned(),
             places: Arc::new(Places {

@@ -1,8 +1,8 @@
 //! TLS in front of an inbound port: who the appliance says it is, and whom it lets in.
 //!
 //! The appliance has an authority of its own for this, made on it at the first need:
-//! `device/inbound/key.pem` (mode 0600, never leaving) and `device/inbound/ca.pem`, which clients
-//! are given to trust. A certificate is made for the address that a client connects to, with the
+//! a key that never leaves and lies sealed in the [`Vault`], and `device/inbound/ca.pem`, which
+//! clients are given to trust. A certificate is made for the address that a client connects to, with the
 //! names of the configuration beside it, and lives in memory. The device's certificate for the
 //! control plane is another one: it opens that door and no other.
 
@@ -27,6 +27,7 @@ use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
+use crate::at_rest::{PrivateKey, Vault, VaultError};
 use crate::durable;
 use crate::launcher::lock;
 use crate::link::identity::certificates;
@@ -49,6 +50,8 @@ pub(crate) enum CertificateError {
     File(PathBuf, io::Error),
     #[error("read {path}: it is damaged; remove it, and give clients the new one", path = .0.display())]
     Damaged(PathBuf),
+    #[error("read or write the authority's key")]
+    Vault(#[from] VaultError),
     #[error("make a certificate: {0}")]
     Make(#[from] rcgen::Error),
     #[error("set up TLS: {0}")]
@@ -63,7 +66,7 @@ pub(crate) enum CertificateError {
 
 /// The appliance's authority and its certificates.
 pub(crate) struct Certificates {
-    directory: PathBuf,
+    vault: Vault,
     names: Vec<String>,
     state: Mutex<State>,
 }
@@ -87,10 +90,10 @@ struct Made {
 }
 
 impl Certificates {
-    /// Kept in `directory`; `names` are those that clients know the appliance by.
-    pub(crate) fn new(directory: PathBuf, names: Vec<String>) -> Self {
+    /// Kept in the vault; `names` are those that clients know the appliance by.
+    pub(crate) fn new(vault: Vault, names: Vec<String>) -> Self {
         Self {
-            directory,
+            vault,
             names,
             state: Mutex::default(),
         }
@@ -120,20 +123,16 @@ impl Certificates {
 
     /// Reads the authority, or makes it: the certificate last, so that there is none without key.
     fn authority(&self, now: SystemTime) -> Result<Authority, CertificateError> {
-        let (key_path, path) = (
-            self.directory.join("key.pem"),
-            self.directory.join("ca.pem"),
-        );
+        let directory = self.vault.directory().join("inbound");
+        let path = directory.join("ca.pem");
         let failed = |path: &PathBuf| {
             let path = path.clone();
             move |error| CertificateError::File(path, error)
         };
         if let Some(pem) = durable::read_if_there(&path).map_err(failed(&path))? {
-            let key = durable::read_if_there(&key_path).map_err(failed(&key_path))?;
-            let key = key
-                .map(Zeroizing::new)
-                .and_then(|bytes| KeyPair::from_pem(std::str::from_utf8(&bytes).ok()?).ok());
-            let key = key.ok_or(CertificateError::Damaged(key_path))?;
+            let key = self.vault.private_key(PrivateKey::Inbound)?;
+            let key = key.and_then(|pem| KeyPair::from_pem(&pem).ok());
+            let key = key.ok_or_else(|| CertificateError::Damaged(path.clone()))?;
             let certificate = certificates(&pem)
                 .and_then(|all| all.into_iter().next())
                 .ok_or_else(|| CertificateError::Damaged(path.clone()))?;
@@ -144,7 +143,6 @@ impl Certificates {
                 issuer,
             });
         }
-        std::fs::create_dir_all(&self.directory).map_err(failed(&self.directory))?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let serial = serial()?;
         let mut params = CertificateParams::default();
@@ -162,7 +160,7 @@ impl Certificates {
         set_life(&mut params, now, AUTHORITY_LIFE);
         let certificate = params.self_signed(&key)?;
         let pem = Zeroizing::new(key.serialize_pem());
-        durable::replace(&key_path, pem.as_bytes(), 0o600).map_err(failed(&key_path))?;
+        self.vault.keep_private_key(PrivateKey::Inbound, &pem)?;
         durable::replace(&path, certificate.pem().as_bytes(), 0o644).map_err(failed(&path))?;
         let certificate = certificate.der().clone();
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;

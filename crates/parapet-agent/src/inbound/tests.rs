@@ -16,7 +16,7 @@ fn inbound(directory: &std::path::Path) -> Inbound {
     let names = vec!["gate.test".to_owned()];
     Inbound::new(
         Vec::new(),
-        Certificates::new(directory.join("inbound"), names),
+        Certificates::new(crate::at_rest::Vault::in_file(directory), names),
     )
 }
 
@@ -102,12 +102,15 @@ async fn clients_that_trust_the_appliances_authority_know_it_by_address_and_name
     let dir = tempfile::tempdir().unwrap();
     let made = || {
         let names = vec!["gate.test".to_owned()];
-        Arc::new(Certificates::new(dir.path().join("inbound"), names))
+        Arc::new(Certificates::new(
+            crate::at_rest::Vault::in_file(dir.path()),
+            names,
+        ))
     };
     let tls = Tls::new(made(), &InboundTls::default()).unwrap();
     let authority = std::fs::read(dir.path().join("inbound/ca.pem")).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::mode(
-        &std::fs::metadata(dir.path().join("inbound/key.pem"))
+        &std::fs::metadata(dir.path().join("inbound/key.sealed"))
             .unwrap()
             .permissions(),
     );

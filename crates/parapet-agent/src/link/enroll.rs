@@ -5,7 +5,6 @@
 //! line works at every start.
 
 use std::io::{self, Cursor, Read};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use parapet_device::PROTOCOL_VERSION;
@@ -18,6 +17,7 @@ use zip::ZipArchive;
 
 use super::client::{self, ClientError};
 use super::identity::{self, Identity, IdentityError};
+use crate::at_rest::Vault;
 use crate::backoff::Backoff;
 
 /// The claim is valid for five minutes; what has not worked by then will not.
@@ -48,7 +48,7 @@ pub(crate) enum EnrollError {
 }
 
 /// Enrols, unless the archive's device is this one already.
-pub(crate) async fn enroll(archive: &[u8], directory: &Path) -> Result<(), EnrollError> {
+pub(crate) async fn enroll(archive: &[u8], vault: &Vault) -> Result<(), EnrollError> {
     let mut archive = ZipArchive::new(Cursor::new(archive)).map_err(EnrollError::Archive)?;
     let mut entry = |name: &'static str| -> Result<Vec<u8>, EnrollError> {
         let file = archive.by_name(name).map_err(EnrollError::Archive)?;
@@ -63,7 +63,7 @@ pub(crate) async fn enroll(archive: &[u8], directory: &Path) -> Result<(), Enrol
     if config.version != PROTOCOL_VERSION {
         return Err(EnrollError::Version(config.version));
     }
-    if let Ok(Some(identity)) = Identity::read(directory)
+    if let Ok(Some(identity)) = Identity::read(vault)
         && identity.config.device == config.device
     {
         tracing::info!(device = %config.device, "enrolled already");
@@ -78,7 +78,7 @@ pub(crate) async fn enroll(archive: &[u8], directory: &Path) -> Result<(), Enrol
         PrivateKeyDer::from_pem_slice(&claim_key).map_err(|_| EnrollError::Damaged("claim.key"))?;
     let http = client::http(client::tls(&authorities, chain, claim_key)?)?;
 
-    let request = identity::new_key(directory)?;
+    let request = identity::new_key(vault)?;
     let url = format!("{}/v1/enroll", config.endpoint.trim_end_matches('/'));
     let begin = Instant::now();
     let mut backoff = Backoff::for_network();
@@ -103,7 +103,7 @@ pub(crate) async fn enroll(archive: &[u8], directory: &Path) -> Result<(), Enrol
             }
         }
     };
-    identity::write_new(directory, &config, &ca, &response.certificate)?;
+    identity::write_new(vault.directory(), &config, &ca, &response.certificate)?;
     tracing::info!(device = %config.device, serial = response.serial, "enrolled");
     Ok(())
 }

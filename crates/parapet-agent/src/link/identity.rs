@@ -1,10 +1,10 @@
 //! Who the device is: its key, its certificate, whom it trusts, and where the control plane is.
 //!
-//! Owns `device/key.pem` (mode 0600, made here, never leaving), `device/certificate.pem`,
-//! `device/ca.pem` and `device/config.json`. The certificate is written last: without it there is
-//! no identity, whatever else is there. A renewal makes a new key, `device/key.next.pem`, which
-//! takes the other's place once the certificate is its own: killed anywhere, the device has a key
-//! that fits its certificate.
+//! Owns `device/certificate.pem`, `device/ca.pem` and `device/config.json`, and the device's private
+//! key, which is made here, never leaves, and lies sealed in the [`Vault`]. The certificate is
+//! written last: without it there is no identity, whatever else is there. A renewal makes a new
+//! key, the next one, which takes the other's place once the certificate is its own: killed
+//! anywhere, the device has a key that fits its certificate.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,9 @@ use thiserror::Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
+use crate::at_rest::{PrivateKey, Vault, VaultError};
 use crate::durable;
 
-/// The key of a certificate that was asked for.
-const NEXT_KEY: &str = "key.next.pem";
 /// Authorities of the control plane: one, two during a roll-over, and some room.
 const MOST_AUTHORITIES: usize = 4;
 
@@ -34,13 +33,15 @@ pub(crate) enum IdentityError {
     Missing(PathBuf),
     #[error("read {path}: it is damaged; enrol the device anew", path = .0.display())]
     Damaged(PathBuf),
+    #[error("read or write the device's key")]
+    Vault(#[from] VaultError),
     #[error("make a key or a certificate request")]
     Key(#[from] rcgen::Error),
 }
 
 /// A device's identity in memory.
 pub(crate) struct Identity {
-    directory: PathBuf,
+    vault: Vault,
     pub(crate) config: EnrollConfig,
     pub(crate) authorities: Vec<CertificateDer<'static>>,
     key_pem: Zeroizing<String>,
@@ -63,17 +64,18 @@ impl Validity {
 
 impl Identity {
     /// Reads the identity; `None` without a certificate.
-    pub(crate) fn read(directory: &Path) -> Result<Option<Self>, IdentityError> {
-        let path = directory.join("certificate.pem");
+    pub(crate) fn read(vault: &Vault) -> Result<Option<Self>, IdentityError> {
+        let path = vault.directory().join("certificate.pem");
         if let Some(bytes) = read(&path)? {
             let certificate = leaf(&bytes).ok_or(IdentityError::Damaged(path))?;
-            promote_key(directory, &certificate)?;
+            promote_key(vault, &certificate)?;
         }
-        Self::peek(directory)
+        Self::peek(vault)
     }
 
     /// The same, for somebody who only looks: nothing is put in its place.
-    pub(crate) fn peek(directory: &Path) -> Result<Option<Self>, IdentityError> {
+    pub(crate) fn peek(vault: &Vault) -> Result<Option<Self>, IdentityError> {
+        let directory = vault.directory();
         if read(&directory.join("certificate.pem"))?.is_none() {
             return Ok(None);
         }
@@ -88,13 +90,11 @@ impl Identity {
         let authorities = certificates(&bytes).ok_or(IdentityError::Damaged(path))?;
         let (path, bytes) = need("certificate.pem")?;
         let certificate = leaf(&bytes).ok_or(IdentityError::Damaged(path))?;
-        let (path, bytes) = need("key.pem")?;
-        let bytes = Zeroizing::new(bytes);
-        let text = std::str::from_utf8(&bytes).map_err(|_| IdentityError::Damaged(path.clone()))?;
-        let key_pem = Zeroizing::new(text.to_owned());
-        let directory = directory.to_owned();
+        let key_pem = vault
+            .private_key(PrivateKey::Device)?
+            .ok_or_else(|| IdentityError::Missing(directory.join("key.sealed")))?;
         Ok(Some(Self {
-            directory,
+            vault: vault.clone(),
             config,
             authorities,
             key_pem,
@@ -105,7 +105,7 @@ impl Identity {
     /// The key, for TLS.
     pub(crate) fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
         PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())
-            .map_err(|_| IdentityError::Damaged(self.directory.join("key.pem")))
+            .map_err(|_| IdentityError::Damaged(self.vault.directory().join("key.sealed")))
     }
 
     /// The certificate, for TLS.
@@ -115,37 +115,33 @@ impl Identity {
 
     /// When the certificate has to be renewed.
     pub(crate) fn validity(&self) -> Result<Validity, IdentityError> {
-        let damaged = || IdentityError::Damaged(self.directory.join("certificate.pem"));
+        let damaged = || IdentityError::Damaged(self.vault.directory().join("certificate.pem"));
         validity_of(&self.certificate).ok_or_else(damaged)
     }
 
     /// A certificate request for the next key. It is made once: after a lost answer the same is
     /// asked for again.
     pub(crate) fn request(&self) -> Result<String, IdentityError> {
-        if let Some(bytes) = read(&self.directory.join(NEXT_KEY))? {
-            let bytes = Zeroizing::new(bytes);
-            let pem = std::str::from_utf8(&bytes).ok();
-            if let Some(key) = pem.and_then(|pem| KeyPair::from_pem(pem).ok()) {
-                return request(&key);
-            }
+        let next = self.vault.private_key(PrivateKey::Next)?;
+        if let Some(key) = next.and_then(|pem| KeyPair::from_pem(&pem).ok()) {
+            return request(&key);
         }
-        make_key(&self.directory, NEXT_KEY)
+        make_key(&self.vault, PrivateKey::Next)
     }
 
     /// Gives the next key up: the control plane does not take it.
     pub(crate) fn discard_request(&self) -> Result<(), IdentityError> {
-        let path = self.directory.join(NEXT_KEY);
-        durable::remove(&path).map_err(|error| IdentityError::File(path, error))
+        Ok(self.vault.forget_private_key(PrivateKey::Next)?)
     }
 
     /// Takes a renewed certificate.
     pub(crate) fn renewed(&self, certificate: &str) -> Result<Self, IdentityError> {
-        let path = self.directory.join("certificate.pem");
+        let path = self.vault.directory().join("certificate.pem");
         if certificates(certificate.as_bytes()).is_none_or(|certificates| certificates.is_empty()) {
             return Err(IdentityError::Damaged(path));
         }
-        write(&path, certificate.as_bytes(), 0o644)?;
-        Self::read(&self.directory)?.ok_or(IdentityError::Missing(path))
+        write(&path, certificate.as_bytes())?;
+        Self::read(&self.vault)?.ok_or(IdentityError::Missing(path))
     }
 
     /// What tells these authorities from others, as the control plane computes it
@@ -158,12 +154,12 @@ impl Identity {
 
     /// The same identity with other authorities; on disk nothing has changed yet.
     pub(crate) fn trusting(&self, pem: &str) -> Result<Self, IdentityError> {
-        let path = self.directory.join("ca.pem");
+        let path = self.vault.directory().join("ca.pem");
         let authorities = certificates(pem.as_bytes())
             .filter(|all| all.len() <= MOST_AUTHORITIES)
             .ok_or(IdentityError::Damaged(path))?;
         Ok(Self {
-            directory: self.directory.clone(),
+            vault: self.vault.clone(),
             config: self.config.clone(),
             authorities,
             key_pem: self.key_pem.clone(),
@@ -173,7 +169,7 @@ impl Identity {
 
     /// Keeps the authorities for the next start.
     pub(crate) fn keep_authorities(&self, pem: &str) -> Result<(), IdentityError> {
-        write(&self.directory.join("ca.pem"), pem.as_bytes(), 0o644)
+        write(&self.vault.directory().join("ca.pem"), pem.as_bytes())
     }
 }
 
@@ -192,35 +188,30 @@ fn leaf(pem: &[u8]) -> Option<CertificateDer<'static>> {
 }
 
 /// Puts the next key in its place when the certificate is its own.
-fn promote_key(directory: &Path, certificate: &CertificateDer<'_>) -> Result<(), IdentityError> {
-    let path = directory.join(NEXT_KEY);
-    let Some(bytes) = read(&path)? else {
+fn promote_key(vault: &Vault, certificate: &CertificateDer<'_>) -> Result<(), IdentityError> {
+    let Some(pem) = vault.private_key(PrivateKey::Next)? else {
         return Ok(());
     };
-    let bytes = Zeroizing::new(bytes);
-    let key = std::str::from_utf8(&bytes)
-        .ok()
-        .and_then(|pem| KeyPair::from_pem(pem).ok());
-    let fits = key.is_some_and(|key| {
+    let fits = KeyPair::from_pem(&pem).is_ok_and(|key| {
         X509Certificate::from_der(certificate)
             .is_ok_and(|(_, parsed)| parsed.public_key().raw == key.subject_public_key_info())
     });
     if fits {
-        write(&directory.join("key.pem"), &bytes, 0o600)?;
-        durable::remove(&path).map_err(|error| IdentityError::File(path, error))?;
+        vault.keep_private_key(PrivateKey::Device, &pem)?;
+        vault.forget_private_key(PrivateKey::Next)?;
     }
     Ok(())
 }
 
 /// Makes a key and the request that goes with it; the key is durable before anybody hears of it.
-pub(crate) fn new_key(directory: &Path) -> Result<String, IdentityError> {
-    make_key(directory, "key.pem")
+pub(crate) fn new_key(vault: &Vault) -> Result<String, IdentityError> {
+    make_key(vault, PrivateKey::Device)
 }
 
-fn make_key(directory: &Path, name: &str) -> Result<String, IdentityError> {
+fn make_key(vault: &Vault, which: PrivateKey) -> Result<String, IdentityError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let pem = Zeroizing::new(key.serialize_pem());
-    write(&directory.join(name), pem.as_bytes(), 0o600)?;
+    vault.keep_private_key(which, &pem)?;
     request(&key)
 }
 
@@ -233,13 +224,9 @@ pub(crate) fn write_new(
 ) -> Result<(), IdentityError> {
     let path = directory.join("config.json");
     let config = serde_json::to_vec(config).map_err(|_| IdentityError::Damaged(path.clone()))?;
-    write(&path, &config, 0o644)?;
-    write(&directory.join("ca.pem"), ca, 0o644)?;
-    write(
-        &directory.join("certificate.pem"),
-        certificate.as_bytes(),
-        0o644,
-    )
+    write(&path, &config)?;
+    write(&directory.join("ca.pem"), ca)?;
+    write(&directory.join("certificate.pem"), certificate.as_bytes())
 }
 
 /// All certificates of a PEM text; `None` when it has none or is damaged.
@@ -260,8 +247,9 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
     durable::read_if_there(path).map_err(|error| IdentityError::File(path.to_owned(), error))
 }
 
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
-    durable::replace(path, bytes, mode).map_err(|error| IdentityError::File(path.to_owned(), error))
+fn write(path: &Path, bytes: &[u8]) -> Result<(), IdentityError> {
+    durable::replace(path, bytes, 0o644)
+        .map_err(|error| IdentityError::File(path.to_owned(), error))
 }
 
 #[cfg(test)]
@@ -281,18 +269,19 @@ mod tests {
     fn the_key_is_readable_by_its_owner_only_and_signs_its_request() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let request = new_key(dir.path()).unwrap();
+        let vault = Vault::in_file(dir.path());
+        let request = new_key(&vault).unwrap();
         assert!(
             request.starts_with("-----BEGIN CERTIFICATE REQUEST-----"),
             "{request}"
         );
-        let mode = std::fs::metadata(dir.path().join("key.pem"))
+        let mode = std::fs::metadata(dir.path().join("key.sealed"))
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(
-            Identity::read(dir.path()).unwrap().is_none(),
+            Identity::read(&vault).unwrap().is_none(),
             "no identity without certificate"
         );
     }
@@ -311,7 +300,7 @@ mod tests {
             region: "eu-central-1".to_owned(),
             endpoint: "https://127.0.0.1:1".to_owned(),
         };
-        let request = new_key(dir).unwrap();
+        let request = new_key(&Vault::in_file(dir)).unwrap();
         write_new(dir, &config, ca.pem().as_bytes(), &signed(&ca, &request)).unwrap();
         ca
     }
@@ -321,20 +310,30 @@ mod tests {
         request.signed_by(ca).unwrap().pem()
     }
 
-    fn key_of(dir: &Path) -> Vec<u8> {
-        std::fs::read(dir.join("key.pem")).unwrap()
+    fn read_again(dir: &Path) -> Identity {
+        Identity::read(&Vault::in_file(dir)).unwrap().unwrap()
+    }
+
+    fn key_of(dir: &Path) -> String {
+        let key = Vault::in_file(dir).private_key(PrivateKey::Device);
+        key.unwrap().unwrap().to_string()
+    }
+
+    fn next_key_of(dir: &Path) -> Option<String> {
+        let key = Vault::in_file(dir).private_key(PrivateKey::Next);
+        key.unwrap().map(|pem| pem.to_string())
     }
 
     #[test]
     fn a_renewal_has_a_new_key_and_the_same_one_after_a_lost_answer() {
         let dir = tempfile::tempdir().unwrap();
         let ca = enrolled(dir.path());
-        let identity = Identity::read(dir.path()).unwrap().unwrap();
+        let identity = read_again(dir.path());
         let before = key_of(dir.path());
         identity.request().unwrap();
-        let lost = std::fs::read(dir.path().join(NEXT_KEY)).unwrap();
+        let lost = next_key_of(dir.path()).unwrap();
         let request = identity.request().unwrap();
-        assert_eq!(std::fs::read(dir.path().join(NEXT_KEY)).unwrap(), lost);
+        assert_eq!(next_key_of(dir.path()).as_deref(), Some(lost.as_str()));
         assert_eq!(
             key_of(dir.path()),
             before,
@@ -342,7 +341,7 @@ mod tests {
         );
         let renewed = identity.renewed(&signed(&ca, &request)).unwrap();
         assert_eq!(key_of(dir.path()), lost);
-        assert!(!dir.path().join(NEXT_KEY).exists());
+        assert!(next_key_of(dir.path()).is_none());
         assert_ne!(renewed.certificate, identity.certificate);
     }
 
@@ -350,17 +349,17 @@ mod tests {
     fn a_device_that_is_killed_during_a_renewal_has_a_key_that_fits() {
         let dir = tempfile::tempdir().unwrap();
         let ca = enrolled(dir.path());
-        let identity = Identity::read(dir.path()).unwrap().unwrap();
+        let identity = read_again(dir.path());
         let before = key_of(dir.path());
         let request = identity.request().unwrap();
         // Killed before the certificate is written: the old key stays.
-        Identity::read(dir.path()).unwrap().unwrap();
+        read_again(dir.path());
         assert_eq!(key_of(dir.path()), before);
         // Killed right after: the next start takes the new key.
         let certificate = signed(&ca, &request);
         std::fs::write(dir.path().join("certificate.pem"), certificate).unwrap();
-        Identity::read(dir.path()).unwrap().unwrap();
+        read_again(dir.path());
         assert_ne!(key_of(dir.path()), before);
-        assert!(!dir.path().join(NEXT_KEY).exists());
+        assert!(next_key_of(dir.path()).is_none());
     }
 }

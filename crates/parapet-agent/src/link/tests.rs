@@ -30,10 +30,16 @@ use super::client::{Answer, ClientError, ControlPlane};
 use super::enroll::{EnrollError, enroll};
 use super::identity::Identity;
 use super::live;
+use crate::at_rest::Vault;
 use crate::launcher::lock;
 use crate::views::Views;
 
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// With a key of its own in a file.
+fn vault(directory: &Path) -> Vault {
+    Vault::in_file(directory)
+}
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
@@ -180,8 +186,10 @@ impl Server {
     }
 
     async fn enrolled(&self, directory: &Path) -> ControlPlane {
-        enroll(&self.archive("device-a"), directory).await.unwrap();
-        ControlPlane::new(Identity::read(directory).unwrap().unwrap()).unwrap()
+        enroll(&self.archive("device-a"), &vault(directory))
+            .await
+            .unwrap();
+        ControlPlane::new(Identity::read(&vault(directory)).unwrap().unwrap()).unwrap()
     }
 }
 
@@ -218,21 +226,21 @@ async fn a_claim_becomes_an_identity_once_and_the_same_command_line_works_again(
     let server = Server::start().await;
     let dir = tempfile::tempdir().unwrap();
     let archive = server.archive("device-a");
-    enroll(&archive, dir.path()).await.unwrap();
-    let identity = Identity::read(dir.path()).unwrap().unwrap();
+    enroll(&archive, &vault(dir.path())).await.unwrap();
+    let identity = Identity::read(&vault(dir.path())).unwrap().unwrap();
     assert_eq!(identity.config.region, "eu-central-1");
-    enroll(&archive, dir.path()).await.unwrap();
+    enroll(&archive, &vault(dir.path())).await.unwrap();
     assert_eq!(
         lock(&server.asked).len(),
         1,
         "the used claim is not shown again"
     );
     let elsewhere = tempfile::tempdir().unwrap();
-    let refused = enroll(&archive, elsewhere.path()).await;
+    let refused = enroll(&archive, &vault(elsewhere.path())).await;
     assert!(matches!(refused, Err(EnrollError::Claim(_))), "{refused:?}");
-    assert!(Identity::read(elsewhere.path()).unwrap().is_none());
+    assert!(Identity::read(&vault(elsewhere.path())).unwrap().is_none());
     assert!(matches!(
-        enroll(b"PK", dir.path()).await,
+        enroll(b"PK", &vault(dir.path())).await,
         Err(EnrollError::Archive(_))
     ));
 }
@@ -336,7 +344,7 @@ async fn a_server_of_another_authority_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     server.enrolled(dir.path()).await;
     std::fs::write(dir.path().join("ca.pem"), ca().pem()).unwrap();
-    let plane = ControlPlane::new(Identity::read(dir.path()).unwrap().unwrap()).unwrap();
+    let plane = ControlPlane::new(Identity::read(&vault(dir.path())).unwrap().unwrap()).unwrap();
     assert!(matches!(
         plane.desired(Generation(1)).await,
         Err(ClientError::Request { .. })
@@ -353,7 +361,7 @@ async fn pictures_flow_while_somebody_watches() {
     let text = std::fs::read_to_string(&path).unwrap();
     let moved = listener.local_addr().unwrap().to_string();
     std::fs::write(&path, text.replace(&server.address.to_string(), &moved)).unwrap();
-    let plane = ControlPlane::new(Identity::read(dir.path()).unwrap().unwrap()).unwrap();
+    let plane = ControlPlane::new(Identity::read(&vault(dir.path())).unwrap().unwrap()).unwrap();
 
     let views = Views::new();
     let device = tokio::spawn(live::run(Arc::new(plane), views.clone()));

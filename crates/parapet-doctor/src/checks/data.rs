@@ -1,7 +1,7 @@
 //! The state directory.
 
 use super::{Verdict, count};
-use crate::facts::{Encryption, Facts, Known, Room};
+use crate::facts::{Encryption, Facts, Kept, Known, Room};
 
 pub(super) fn encryption(facts: &Facts) -> Known<Verdict> {
     Ok(match facts.data.encryption.clone()? {
@@ -14,26 +14,32 @@ pub(super) fn encryption(facts: &Facts) -> Known<Verdict> {
 
 pub(super) fn secrets(facts: &Facts) -> Known<Verdict> {
     let secrets = facts.data.secrets.clone()?;
-    let plain: Vec<String> = secrets
-        .iter()
-        .filter(|secret| secret.is_plain)
-        .map(|secret| secret.file.clone())
-        .collect();
+    let of = |kept: Kept| secrets.iter().filter(move |secret| secret.kept == kept);
+    let plain: Vec<String> = of(Kept::Plain).map(|secret| secret.file.clone()).collect();
     if secrets.is_empty() {
         return Ok(Verdict::ok("there are none yet"));
     }
     if plain.is_empty() {
-        return Ok(Verdict::ok("each is sealed"));
+        return Ok(if of(Kept::ByTpm).next().is_some() {
+            Verdict::ok("the device key is sealed by this machine's TPM, and seals the others")
+        } else {
+            Verdict::failure("the device key is gone, and with it what it sealed")
+        });
     }
     let is_encrypted = matches!(
         facts.data.encryption,
         Ok(Encryption::Device(_) | Encryption::Directory | Encryption::Memory)
     );
-    let found = count(plain.len(), "key");
+    let opened = of(Kept::ByDeviceKey).count();
+    let found = match (plain.len(), opened) {
+        (1, 0) => "1 key in a plain file".to_owned(),
+        (1, opened) => format!("1 key in a plain file, which opens {opened} sealed"),
+        (several, _) => format!("{several} keys in plain files"),
+    };
     Ok(if is_encrypted {
-        Verdict::ok(format!("{found} in plain files, on an encrypted directory"))
+        Verdict::ok(format!("{found}, on encrypted storage"))
     } else {
-        Verdict::warning(format!("{found} in plain files")).with(plain)
+        Verdict::warning(found).with(plain)
     })
 }
 

@@ -260,7 +260,7 @@ pub static CHECKS: &[Check] = &[
         group: "data",
         title: "encryption of stored data",
         why: "whoever takes an appliance off the wall takes its disk: pictures, events and the device's key",
-        remedy: "put the state directory on an encrypted disk (LUKS) or an encrypted directory (fscrypt)",
+        remedy: "stop the agent and run parapet agent --encrypt-data, or put the state directory on an encrypted disk (LUKS): docs/hardening.md",
         judge: data::encryption,
     },
     Check {
@@ -268,7 +268,7 @@ pub static CHECKS: &[Check] = &[
         group: "data",
         title: "keys at rest",
         why: "a key in a plain file is the device, and opens the cameras' passwords, for whoever copies it",
-        remedy: "seal the keys by a TPM, or put the state directory on an encrypted disk",
+        remedy: "on a machine with a TPM 2.0: apt-get install tpm2-tools, leave keys.tpm at \"auto\" and restart the agent by its units; else stop it and run parapet agent --encrypt-data",
         judge: data::secrets,
     },
     Check {

@@ -163,8 +163,8 @@ fn good() -> Facts {
         data: Data {
             encryption: Ok(Encryption::Device("ext4 on /dev/mapper/data".to_owned())),
             secrets: Ok(vec![KeptSecret {
-                file: "device/key.pem".to_owned(),
-                is_plain: false,
+                file: "device/secrets.key.tpm".to_owned(),
+                kept: Kept::ByTpm,
             }]),
             modes: Ok(Vec::new()),
             space: Ok(Room {
@@ -602,11 +602,14 @@ const CASES: &[(&str, Level, Change)] = &[
         f.data.secrets = Ok(Vec::new());
     }),
     ("data.secrets", Level::Ok, |f| {
-        f.data.secrets.as_mut().unwrap()[0].is_plain = true;
+        f.data.secrets.as_mut().unwrap()[0].kept = Kept::Plain;
     }),
     ("data.secrets", Level::Warning, |f| {
-        f.data.secrets.as_mut().unwrap()[0].is_plain = true;
+        f.data.secrets.as_mut().unwrap()[0].kept = Kept::Plain;
         f.data.encryption = nobody();
+    }),
+    ("data.secrets", Level::Failure, |f| {
+        f.data.secrets.as_mut().unwrap()[0].kept = Kept::ByDeviceKey;
     }),
     ("data.secrets", Level::Unknown, |f| {
         f.data.secrets = nobody();
@@ -738,7 +741,6 @@ const NEVER: &[(&str, Level, &str)] = &[
         Level::Failure,
         "it is the operator's choice",
     ),
-    ("data.secrets", Level::Failure, "likewise"),
     ("data.modes", Level::Warning, "open or not"),
     ("host.sandbox", Level::Warning, "there or not"),
     ("agent.missing", Level::Failure, "the agent goes on"),

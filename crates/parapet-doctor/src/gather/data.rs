@@ -6,29 +6,46 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statvfs, statx};
 
+use parapet_agent::examine;
+
 use super::read;
-use crate::facts::{Data, Encryption, KeptSecret, Known, Room, Unknown};
+use crate::facts::{Data, Encryption, Kept, KeptSecret, Known, Room, Unknown};
 use crate::report::plain;
 
 /// Deepest pile of block devices that is followed.
 const DEEPEST: usize = 16;
-/// Files that hold a key or a secret, below the state directory.
-const SECRETS: [&str; 3] = [
-    "device/key.pem",
-    "device/key.next.pem",
-    "device/secrets.key",
+/// Files that hold a key or a secret, below the state directory, as an appliance has them or one of
+/// before had them.
+const SECRETS: [(&str, Kept); 8] = [
+    ("device/secrets.key", Kept::Plain),
+    ("device/secrets.key.tpm", Kept::ByTpm),
+    ("device/key.sealed", Kept::ByDeviceKey),
+    ("device/key.next.sealed", Kept::ByDeviceKey),
+    ("device/inbound/key.sealed", Kept::ByDeviceKey),
+    ("device/key.pem", Kept::Plain),
+    ("device/key.next.pem", Kept::Plain),
+    ("device/inbound/key.pem", Kept::Plain),
 ];
 
 /// Looks at a state directory, whose owner shall be `owner` where it is known.
 pub(crate) fn data(directory: &Path, owner: Option<u32>) -> Data {
-    if let Err(error) = std::fs::read_dir(directory) {
-        let unknown = Unknown::because(match error.kind() {
-            ErrorKind::PermissionDenied => format!(
-                "{} is closed to this user, as it should be: start the doctor as root",
-                directory.display()
-            ),
-            _ => format!("{} cannot be looked into: {error}", directory.display()),
-        });
+    let closed = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Some(format!(
+            "{} is closed to this user, as it should be: start the doctor as root",
+            directory.display()
+        )),
+        Err(error) => Some(format!(
+            "{} cannot be looked into: {error}",
+            directory.display()
+        )),
+        Ok(_) if examine::is_locked(directory).is_ok_and(|locked| locked) => Some(format!(
+            "{0} is encrypted and locked: `parapet agent --unlock-data --data {0}` as root",
+            directory.display()
+        )),
+        Ok(_) => None,
+    };
+    if let Some(why) = closed {
+        let unknown = Unknown::because(why);
         return Data {
             encryption: encryption(directory),
             secrets: Err(unknown.clone()),
@@ -196,20 +213,22 @@ fn unescape(text: &str) -> String {
 
 fn secrets(directory: &Path) -> Known<Vec<KeptSecret>> {
     let mut found = Vec::new();
-    for name in SECRETS {
+    for (name, kept) in SECRETS {
         let path = directory.join(name);
-        let metadata = match path.symlink_metadata() {
-            Ok(metadata) => metadata,
+        match path.symlink_metadata() {
+            // Anything else in its place is no key of ours; its mode is judged elsewhere.
+            Ok(metadata) if !metadata.is_file() => continue,
+            Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => {
                 return Err(Unknown::because(format!(
                     "{name} cannot be looked at: {error}"
                 )));
             }
-        };
+        }
         found.push(KeptSecret {
             file: name.to_owned(),
-            is_plain: metadata.is_file(),
+            kept,
         });
     }
     Ok(found)
@@ -254,7 +273,7 @@ fn modes(directory: &Path, owner: Option<u32>) -> Known<Vec<String>> {
         Ok(())
     };
     look(".", 0o700)?;
-    for name in SECRETS {
+    for (name, _) in SECRETS {
         look(name, 0o600)?;
     }
     look("device", 0o755)?;
@@ -325,6 +344,12 @@ mod tests {
         set(dir.path(), 0o750);
         let seen = modes(dir.path(), Some(owner + 1)).unwrap();
         assert_eq!(seen.len(), 5, "two modes, three owners: {seen:?}");
-        assert_eq!(secrets(dir.path()).unwrap().len(), 1);
+        std::fs::write(dir.path().join("device/secrets.key.tpm"), "x").unwrap();
+        let kept: Vec<_> = secrets(dir.path())
+            .unwrap()
+            .iter()
+            .map(|secret| secret.kept)
+            .collect();
+        assert_eq!(kept, [Kept::ByTpm, Kept::Plain]);
     }
 }

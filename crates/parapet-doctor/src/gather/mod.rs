@@ -19,7 +19,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parapet_agent::{Config, examine};
+use parapet_agent::{Config, KeySettings, examine};
 use parapet_device::{DesiredDocument, SecretId};
 use parapet_sandbox::examine::{Vantage, clock_state, look_from};
 use parapet_sandbox::failure::with_causes;
@@ -69,7 +69,7 @@ pub fn facts(options: &Options) -> Facts {
     let is_root = rustix::process::geteuid().is_root();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-    let (configuration, id_base) = configuration(options);
+    let (configuration, id_base, settings) = configuration(options);
     let not_named = || Unknown::because("no state directory was named: give it with --data");
     let data = options.data.as_deref().ok_or_else(not_named);
 
@@ -149,9 +149,16 @@ pub fn facts(options: &Options) -> Facts {
     }
     .run();
 
-    let cameras =
-        wanted.map(|wanted| ask_cameras(options, &wanted, &addresses, &reach, &network, &zone));
-    let before_control_plane = data.clone().and_then(clock_difference);
+    // Once: a TPM takes its time.
+    let keys = data.clone().and_then(|data| {
+        examine::keys(data, &settings)
+            .map_err(|error| Unknown::because(plain_to(&with_causes(&error), 600)))
+    });
+    let cameras = wanted
+        .map(|wanted| ask_cameras(options, &keys, &wanted, &addresses, &reach, &network, &zone));
+    let before_control_plane = data
+        .clone()
+        .and_then(|data| clock_difference(data, keys?.as_ref()));
     Facts {
         now,
         is_root,
@@ -179,16 +186,20 @@ pub fn facts(options: &Options) -> Facts {
     }
 }
 
-/// Whether the configuration can be used, and the first user that it gives out.
-fn configuration(options: &Options) -> (Known<Option<String>>, u32) {
+/// Whether the configuration can be used, the first user that it gives out, and how keys are kept.
+fn configuration(options: &Options) -> (Known<Option<String>>, u32, KeySettings) {
     let Some(file) = &options.config else {
         let unknown = Unknown::because("no configuration was named: give it with --config");
-        return (Err(unknown), ID_BASE);
+        return (Err(unknown), ID_BASE, KeySettings::default());
     };
     let data = options.data.clone().unwrap_or_else(|| PathBuf::from("."));
     match Config::load(&data, Some(file), None, None) {
-        Ok(config) => (Ok(None), config.id_base),
-        Err(error) => (Ok(Some(plain_to(&with_causes(&error), 600))), ID_BASE),
+        Ok(config) => (Ok(None), config.id_base, config.keys),
+        Err(error) => (
+            Ok(Some(plain_to(&with_causes(&error), 600))),
+            ID_BASE,
+            KeySettings::default(),
+        ),
     }
 }
 
@@ -374,6 +385,7 @@ fn appliance(host: &Space) -> Vec<(Target, SocketAddr)> {
 /// Asks each camera, from where it was reached a moment ago.
 fn ask_cameras(
     options: &Options,
+    keys: &Known<Option<examine::Keys>>,
     wanted: &[Wanted],
     addresses: &[Known<SocketAddr>],
     reach: &Reach,
@@ -401,7 +413,7 @@ fn ask_cameras(
                     scheme: camera.scheme.clone(),
                     place: plain(&format!("{}:{}", camera.host, camera.port)),
                     passwords: told.passwords,
-                    uses_well_known: uses_well_known(options, camera),
+                    uses_well_known: uses_well_known(keys, camera),
                     server: told.server,
                 }
             })
@@ -410,12 +422,16 @@ fn ask_cameras(
 }
 
 /// Looks at the stored password; the camera is not asked.
-fn uses_well_known(options: &Options, camera: &Wanted) -> Known<Option<bool>> {
-    let (Some(data), Some(secret)) = (&options.data, &camera.secret) else {
+fn uses_well_known(keys: &Known<Option<examine::Keys>>, camera: &Wanted) -> Known<Option<bool>> {
+    let Some(secret) = &camera.secret else {
         return Ok(None);
     };
-    examine::password_is_one_of(data, secret, &cameras::WELL_KNOWN)
-        .map_err(|error| Unknown::because(plain(&with_causes(&error))))
+    let keys = keys.as_ref().map_err(Clone::clone)?;
+    Ok(examine::password_is_one_of(
+        keys.as_ref(),
+        secret,
+        &cameras::WELL_KNOWN,
+    ))
 }
 
 fn ask_camera(
@@ -477,8 +493,8 @@ fn ask_camera(
     unknown("the camera is not reached from any place that the doctor can look from".to_owned())
 }
 
-fn clock_difference(data: &Path) -> Known<Option<i64>> {
-    let Some(date) = examine::control_plane_date(data, PLANE_LIMIT)
+fn clock_difference(data: &Path, keys: Option<&examine::Keys>) -> Known<Option<i64>> {
+    let Some(date) = examine::control_plane_date(data, keys, PLANE_LIMIT)
         .map_err(|error| Unknown::because(plain(&with_causes(&error))))?
     else {
         return Ok(None);

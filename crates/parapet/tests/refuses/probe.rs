@@ -45,7 +45,7 @@ impl Bait {
         let logs = state.join("instances").join(main_instance).join("logs");
         let read: Vec<PathBuf> = vec![
             state.clone(),
-            state.join("device/key.pem"),
+            state.join("device/key.sealed"),
             state.join("device/secrets.key"),
             state.join("status.json"),
             logs.join("code_node/events.jsonl"),
