@@ -39,7 +39,11 @@ HARMLESS = {
 }
 # What a worker has of itself alone: process 1 of its namespace is the worker, and an ingest's
 # camera is its own.
-OWN = {"codec": {"read /proc/1/environ"}, "ingest": {"read /proc/1/environ", "tcp to the gate"}}
+OWN = {
+    "codec": {"read /proc/1/environ"},
+    "ingest": {"read /proc/1/environ", "tcp to the gate"},
+    "infer": {"read /proc/1/environ"},
+}
 
 
 class Canaries:
@@ -58,6 +62,14 @@ class Canaries:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with self.streets.inside(name):
             server = self.stack.enter_context(socket.create_server((host, port), family=family))
+        self._begin(self._accept, server)
+
+    def local(self, name, abstract):
+        """Accepts whoever comes by an abstract name, which a network namespace has of its own."""
+        with self.streets.inside(name):
+            server = self.stack.enter_context(socket.socket(socket.AF_UNIX))
+        server.bind("\0" + abstract)
+        server.listen()
         self._begin(self._accept, server)
 
     def udp(self, name, host, port):
@@ -87,7 +99,9 @@ class Canaries:
                 stream, address = server.accept()
             except TimeoutError:
                 continue
-            self.visits.append((server.getsockname()[:2], address[0]))
+            local = server.family == socket.AF_UNIX
+            name = server.getsockname()
+            self.visits.append((name, "local") if local else (name[:2], address[0]))
             stream.close()
 
     def _answer(self, server):
@@ -131,10 +145,8 @@ def canaries(town):
     ):
         built.udp(name, host, port)
     abstract = f"parapet-town-{os.getpid()}"
-    with town.streets.inside("a"):
-        server = built.stack.enter_context(socket.socket(socket.AF_UNIX))
-        server.bind("\0" + abstract)
-        server.listen()
+    for place in ("a", "b", "naive", town.a.zone, town.b.zone):
+        built.local(place, abstract)
     built.targets = {
         "tcp": {
             "the gate": [camera4(11), 554],
@@ -270,6 +282,7 @@ def test_a_compromised_application_gets_nowhere(town, canaries, host_attempts):
         "unshare user",
         "raw packets",
         "a device node",
+        f"the host's socket @{canaries.targets['abstract'][0]}",
     } <= real, sorted(real)
     town.still_watches(town.a)
 
@@ -296,7 +309,20 @@ def test_an_application_with_egress_reaches_what_is_named_and_nothing_else(
     town.still_watches(town.a)
 
 
-@pytest.mark.parametrize("worker", ["codec", "ingest"])
+def model(one):
+    """A model node of an instance of its own; its worker starts with it."""
+    runtime = sorted((TARGET / "venv").glob("lib/python3*/site-packages/onnxruntime/capi/*.so.1*"))
+    if not runtime:
+        pytest.fail("there is no ONNX Runtime in the Python environment: run make setup")
+    asked = instance("model")
+    net = {"name": "input", "shape": [1, 4]}
+    asked["models"] = [
+        {"node": "net", "asset": one.asset({"net.onnx": "no model"}), "inputs": [net]}
+    ]
+    return asked, f'onnxruntime = "{runtime[0]}"\n'
+
+
+@pytest.mark.parametrize("worker", ["codec", "ingest", "infer"])
 def test_a_worker_with_foreign_code_gets_nowhere(town, canaries, host_attempts, worker):
     """B13: the executable of a worker is replaced by the attacker's, the launcher's sandbox is
     what holds it. Its own second confinement comes on top; here it is not even needed."""
@@ -317,7 +343,12 @@ def test_a_worker_with_foreign_code_gets_nowhere(town, canaries, host_attempts, 
     one = town.b
     config = one.config.read_text(encoding="utf-8")
     one.stop()
-    one.config.write_text(f'{config}\n[paths]\nlibexec = "{libexec}"\n', encoding="utf-8")
+    paths = f'{config}\n[paths]\nlibexec = "{libexec}"\n'
+    if worker == "infer":
+        with_model, runtime = model(one)
+        one.desire([town.watching(one), with_model])
+        paths += runtime
+    one.config.write_text(paths, encoding="utf-8")
     begin = one.log.stat().st_size
     try:
         one.start()
@@ -325,6 +356,7 @@ def test_a_worker_with_foreign_code_gets_nowhere(town, canaries, host_attempts, 
     finally:
         one.stop()
         one.config.write_text(config, encoding="utf-8")
+        one.desire([town.watching(one)])
         one.start()
     print(f"\nin place of {worker}: {end['tried']} attempts, {end['got']} got through")
     assert end["tried"] > 100
