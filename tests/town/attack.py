@@ -427,6 +427,14 @@ def network_attempts(targets):
         yield "a DNS tunnel through " + host, lambda host=host: tunnel(host)
     for name in targets["abstract"]:
         yield "the host's socket @" + name, lambda name=name: connect_local("\0" + name)
+    for path in targets.get("files", []):
+        for place in ("", "/proc/1/root", "/proc/self/cwd" + "/.." * 20):
+            yield "read " + place + path, lambda path=place + path: read(path)
+    for path in targets.get("sockets", []):
+        for place in ("", "/proc/1/root"):
+            yield "the socket " + place + path, lambda path=place + path: connect_file(path)
+    if targets.get("only"):
+        return
     for family, number in (
         ("AF_VSOCK", 40),
         ("AF_BLUETOOTH", 31),
@@ -472,10 +480,22 @@ def tunnel(host):
             )
 
 
-def connect_local(path):
-    with socket.socket(socket.AF_UNIX) as stream:
+def connect_local(path, kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_UNIX, kind) as stream:
         stream.settimeout(2)
         stream.connect(path)
+
+
+def connect_file(path):
+    """By the last part of its path, since addresses are short; of whichever kind it is."""
+    os.chdir(os.path.dirname(path))
+    name = os.path.basename(path)
+    try:
+        connect_local(name)
+    except OSError as error:
+        if error.errno != errno.EPROTOTYPE:
+            raise
+        connect_local(name, socket.SOCK_SEQPACKET)
 
 
 def other_family(number):
@@ -527,8 +547,10 @@ def main():
             output.flush()
 
     attempt_all(network_attempts(targets), report)
-    attempt_all(kernel_attempts(), report)
-    if "--on-host" not in sys.argv:
+    whole = not targets.get("only")
+    if whole:
+        attempt_all(kernel_attempts(), report)
+    if whole and "--on-host" not in sys.argv:
         attempt_all(deadly_attempts(), report)
     got = [line["name"] for line in tried if line["got"]]
     output.write(json.dumps({"type": "end", "tried": len(tried), "got": got}) + "\n")
