@@ -504,24 +504,40 @@ def other_family(number):
     socket.socket(number, kind, 9 if number == 16 else 1 if number == 29 else 0).close()
 
 
-def attempt_all(attempts, report):
-    """Tries everything, each in a child: a filter may end whoever tries."""
+def attempt_all(attempts, report, beside=1):
+    """Tries everything, each in a child: a filter may end whoever tries. So many at a time, since
+    most of a network's refusals are silence."""
+    begun = []
     for name, function in attempts:
-        readable, writable = os.pipe()
-        child = os.fork()
-        if not child:
-            try:
-                got, said = True, str(function())
-            except (OSError, LookupError, ValueError) as error:
-                code = errno.errorcode.get(getattr(error, "errno", 0) or 0, type(error).__name__)
-                got, said = False, "%s: %s" % (code, error)
-            os.write(writable, json.dumps([got, said[:160]]).encode())
-            os._exit(0)
-        os.close(writable)
-        said = os.read(readable, 4096)
-        os.close(readable)
-        _, status = os.waitpid(child, 0)
-        report(name, *(json.loads(said.decode()) if said else (False, "ended: %d" % status)))
+        if len(begun) == beside:
+            report(*finish(*begun.pop(0)))
+        begun.append((name, *begin(function)))
+    for one in begun:
+        report(*finish(*one))
+
+
+def begin(function):
+    """A child that tries; where it will say what came of it."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            got, said = True, str(function())
+        except (OSError, LookupError, ValueError) as error:
+            code = errno.errorcode.get(getattr(error, "errno", 0) or 0, type(error).__name__)
+            got, said = False, "%s: %s" % (code, error)
+        os.write(writable, json.dumps([got, said[:160]]).encode())
+        os._exit(0)
+    os.close(writable)
+    return child, readable
+
+
+def finish(name, child, readable):
+    """Name, success and words of an attempt that has ended."""
+    said = os.read(readable, 4096)
+    os.close(readable)
+    _, status = os.waitpid(child, 0)
+    return (name, *(json.loads(said.decode()) if said else (False, "ended: %d" % status)))
 
 
 def main():
@@ -546,7 +562,7 @@ def main():
             output.write(json.dumps(line) + "\n")
             output.flush()
 
-    attempt_all(network_attempts(targets), report)
+    attempt_all(network_attempts(targets), report, beside=16)
     whole = not targets.get("only")
     if whole:
         attempt_all(kernel_attempts(), report)
