@@ -1,9 +1,11 @@
 """An appliance with one port for everything: what rules can hold without ports apart, and what is
 said where there are none."""
 
+import contextlib
 import json
 import re
 import socket
+import subprocess
 from pathlib import Path
 
 import packets
@@ -49,6 +51,28 @@ def reached(town, where, user, targets):
     """Whom a user of a host reaches, be it that they refuse."""
     path = town.streets.path(where)
     return json.loads(as_user(town, user, path, TRY, json.dumps(targets)))
+
+
+LISTEN = """
+import socket, sys
+kept = socket.create_server(("0.0.0.0", 4023))
+print("listens", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def listener(town, user):
+    """A user of the flat host who listens there."""
+    words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "/usr/bin/python3"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with town.streets.inside("f"):
+        process = subprocess.Popen([*words, "-c", LISTEN], **pipes)
+    try:
+        assert process.stdout.readline() == b"listens\n"
+        yield
+    finally:
+        process.communicate()
 
 
 def inside(one, plane, targets):
@@ -107,6 +131,11 @@ def test_one_port_still_lets_each_process_reach_its_own_and_nothing_else(
     agent = {tuple(who[:2]) for who in reached(town, "f", one.id_base, everybody)}
     assert (PLANE4, plane.server.device[1]) in agent
     assert ("169.254.169.254", 80) not in agent
+
+    # Nor is anybody answered who calls it, though it may listen.
+    for who, answered in ((user, []), (0, [[uplink4("f"), 4023]])):
+        with listener(town, who):
+            assert reached(town, "up", 65_534, [[uplink4("f"), 4023]]) == answered
 
     named = {f"{host}:{port}": [host, port] for host, port in everybody[:-1]}
     got, targets = inside(one, plane, named)

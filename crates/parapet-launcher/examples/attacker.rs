@@ -109,6 +109,9 @@ const ATTEMPTS: &[Attempt] = &[
         call(libc::SYS_process_vm_readv, [1, 0, 0, 0, 0])
     }),
     ("listen", || call(libc::SYS_listen, [3, 1, 0, 0, 0])),
+    ("listen_tcp", || listen_tcp(Some(4444))),
+    // The kernel chooses a port where none was asked for.
+    ("listen_tcp_anywhere", || listen_tcp(None)),
     ("connect_abstract", || {
         connect_abstract(socket(libc::AF_UNIX, libc::SOCK_STREAM))
     }),
@@ -118,6 +121,9 @@ const ATTEMPTS: &[Attempt] = &[
     }),
     ("listen_abstract", || {
         let made = socket(libc::AF_UNIX, libc::SOCK_STREAM);
+        if made < 0 {
+            return made;
+        }
         let (address, length) = abstract_address();
         let address = std::ptr::from_ref(&address) as u64;
         call(libc::SYS_bind, [made as u64, address, length, 0, 0])
@@ -141,6 +147,29 @@ fn socket(family: i32, kind: i32) -> i64 {
 fn open(path: &CStr, flags: i32) -> i64 {
     // SAFETY: the path ends with its null.
     i64::from(unsafe { libc::open(path.as_ptr(), flags, 0o600) })
+}
+
+/// Listens at all addresses; without a socket or a port the failure to get it stands.
+fn listen_tcp(port: Option<u16>) -> i64 {
+    let made = socket(libc::AF_INET, libc::SOCK_STREAM);
+    if made < 0 {
+        return made;
+    }
+    if let Some(port) = port {
+        let address = libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: port.to_be(),
+            sin_addr: libc::in_addr { s_addr: 0 },
+            sin_zero: [0; 8],
+        };
+        let length = size_of_val(&address) as u64;
+        let address = std::ptr::from_ref(&address) as u64;
+        let bound = call(libc::SYS_bind, [made as u64, address, length, 0, 0]);
+        if bound < 0 {
+            return bound;
+        }
+    }
+    call(libc::SYS_listen, [made as u64, 1, 0, 0, 0])
 }
 
 fn abstract_address() -> (libc::sockaddr_un, u64) {
