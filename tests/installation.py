@@ -136,8 +136,16 @@ class Operator:
         return made["ApplicationInstanceId"]
 
     def remove(self, instance):
-        """Takes an application away."""
-        self.panorama.remove_application_instance(ApplicationInstanceId=instance)
+        """Takes an application away, as soon as its device says that it has deployed it."""
+        deadline = time.monotonic() + STEP_LIMIT_S
+        while True:
+            try:
+                self.panorama.remove_application_instance(ApplicationInstanceId=instance)
+                return
+            except self.panorama.exceptions.ConflictException:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
 
 
 def _keep_separation(response_dict, customized_response_dict, **_):
