@@ -1,5 +1,6 @@
 """A control plane as an operator starts it: `parapet server`, with a data directory of its own."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -51,18 +52,19 @@ class Server:
         }
 
 
-def start_server(directory, config=""):
-    """Starts one in an empty directory, with these lines of TOML; whoever starts it stops it."""
+def start_server(directory, config="", host="127.0.0.1", inside=contextlib.nullcontext):
+    """Starts one in an empty directory, with these lines of TOML, at an address of this host or of
+    the network namespace that `inside` enters; whoever starts it stops it."""
     executable = TARGET / "debug" / "parapet"
     if not executable.exists():
         pytest.fail(f"{executable} is not there: run make build")
     (directory / "parapet.toml").write_text(config, encoding="utf-8")
     data, log = directory / "data", directory / "server.log"
-    free = "127.0.0.1:0"
-    with log.open("wb") as output:
+    free, loopback = f"{host}:0", "127.0.0.1:0"
+    with log.open("wb") as output, inside():
         process = subprocess.Popen(
             [executable, "server", "--data", data, "--config", directory / "parapet.toml"]
-            + ["--listen", free, "--device-listen", free, "--admin-listen", free],
+            + ["--listen", free, "--device-listen", free, "--admin-listen", loopback],
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
@@ -75,7 +77,7 @@ def start_server(directory, config=""):
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         text = log.read_text(encoding="utf-8", errors="replace")
-        found = dict(re.findall(r'"(api|device)_addr":"(127\.0\.0\.1:\d+)"', text))
+        found = dict(re.findall(r'"(api|device)_addr":"([0-9.]+:\d+)"', text))
         if len(found) == 2:
             places = {name: _place(text) for name, text in found.items()}
             return Server(process, data, log, places["api"], places["device"])

@@ -23,8 +23,32 @@ START_LIMIT_S = 60.0
 # What IDs of application instances begin with.
 IDENTITY = "applicationInstance-"
 # Users of the towns' appliances: below those of an appliance of the host (0x50000000) and of
-# demos. Each appliance has 2^24; a town has two; the process chooses among 23 places.
-FIRST_ID, IDS, PLACES = 0x2100_0000, 0x0100_0000, 23
+# demos. Each appliance has 2^24; a town has four; the process chooses among 11 places.
+FIRST_ID, IDS, PLACES, APPLIANCES = 0x2100_0000, 0x0100_0000, 11, 4
+
+
+# The camera that everybody watches, and the application that does.
+GATE, PASSWORD = "rtsp://10.77.1.11:554/gate", "town-3f90a1c2"
+WATCHER = """
+import panoramasdk
+
+
+class Application(panoramasdk.node):
+    pass
+
+
+application = Application()
+while True:
+    application.inputs.video_in.get()
+"""
+
+
+def two_ports(last):
+    """The configuration of an appliance with a port for the cameras, by its addresses' end."""
+    return (
+        '[network]\nuplink = ["eth0"]\ncameras = ["eth1"]\n'
+        f'camera_addresses = ["10.77.1.{last}/24", "fd77:1::{last}/64"]'
+    )
 
 
 def camera(name, url, secret=None):
@@ -47,8 +71,8 @@ def instance(name, cameras=(), applications=()):
 
 def id_bases(run_id):
     """First users of a run's appliances: towns of several runs stand beside each other."""
-    place = 2 * (run_id % PLACES)
-    return [FIRST_ID + IDS * place, FIRST_ID + IDS * (place + 1)]
+    place = APPLIANCES * (run_id % PLACES)
+    return [FIRST_ID + IDS * (place + index) for index in range(APPLIANCES)]
 
 
 def remove_zone(id_base):
@@ -70,6 +94,8 @@ class Appliance:
         self.id_base = id_bases(os.getpid())[index]
         self.generation = 0
         self.secrets = {}
+        # Of a control plane, where there is one; else a file says what runs.
+        self.archive = None
         self.process = None
         (self.origin / "blobs").mkdir(parents=True)
         # The agent's user has to pass through.
@@ -126,6 +152,12 @@ class Appliance:
         """Credentials of a camera."""
         self.secrets[identity] = {"version": 1, "username": username, "password": password}
 
+    def enrol(self, archive):
+        """From the next start on it belongs to the control plane that made this archive."""
+        self.archive = self.data / "archive.zip"
+        self.archive.write_bytes(archive)
+        os.chown(self.archive, self.id_base, self.id_base)
+
     def desire(self, instances):
         """The next document: what the appliance shall run from now on."""
         self.generation += 1
@@ -148,6 +180,8 @@ class Appliance:
         """Starts the agent, by another program if need be, and waits until it says what it has
         found."""
         before = self.status().get("pid")
+        source = ["--enroll", self.archive] if self.archive else []
+        source = source or ["--desired", self.origin / "desired.json"]
         with self.log.open("ab") as log, self.streets.inside(self.name):
             self.process = subprocess.Popen(
                 [
@@ -158,8 +192,7 @@ class Appliance:
                     self.data,
                     "--config",
                     self.config,
-                    "--desired",
-                    self.origin / "desired.json",
+                    *source,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -427,6 +427,14 @@ def network_attempts(targets):
         yield "a DNS tunnel through " + host, lambda host=host: tunnel(host)
     for name in targets["abstract"]:
         yield "the host's socket @" + name, lambda name=name: connect_local("\0" + name)
+    for path in targets.get("files", []):
+        for place in ("", "/proc/1/root", "/proc/self/cwd" + "/.." * 20):
+            yield "read " + place + path, lambda path=place + path: read(path)
+    for path in targets.get("sockets", []):
+        for place in ("", "/proc/1/root"):
+            yield "the socket " + place + path, lambda path=place + path: connect_file(path)
+    if targets.get("only"):
+        return
     for family, number in (
         ("AF_VSOCK", 40),
         ("AF_BLUETOOTH", 31),
@@ -472,10 +480,22 @@ def tunnel(host):
             )
 
 
-def connect_local(path):
-    with socket.socket(socket.AF_UNIX) as stream:
+def connect_local(path, kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_UNIX, kind) as stream:
         stream.settimeout(2)
         stream.connect(path)
+
+
+def connect_file(path):
+    """By the last part of its path, since addresses are short; of whichever kind it is."""
+    os.chdir(os.path.dirname(path))
+    name = os.path.basename(path)
+    try:
+        connect_local(name)
+    except OSError as error:
+        if error.errno != errno.EPROTOTYPE:
+            raise
+        connect_local(name, socket.SOCK_SEQPACKET)
 
 
 def other_family(number):
@@ -484,24 +504,40 @@ def other_family(number):
     socket.socket(number, kind, 9 if number == 16 else 1 if number == 29 else 0).close()
 
 
-def attempt_all(attempts, report):
-    """Tries everything, each in a child: a filter may end whoever tries."""
+def attempt_all(attempts, report, beside=1):
+    """Tries everything, each in a child: a filter may end whoever tries. So many at a time, since
+    most of a network's refusals are silence."""
+    begun = []
     for name, function in attempts:
-        readable, writable = os.pipe()
-        child = os.fork()
-        if not child:
-            try:
-                got, said = True, str(function())
-            except (OSError, LookupError, ValueError) as error:
-                code = errno.errorcode.get(getattr(error, "errno", 0) or 0, type(error).__name__)
-                got, said = False, "%s: %s" % (code, error)
-            os.write(writable, json.dumps([got, said[:160]]).encode())
-            os._exit(0)
-        os.close(writable)
-        said = os.read(readable, 4096)
-        os.close(readable)
-        _, status = os.waitpid(child, 0)
-        report(name, *(json.loads(said.decode()) if said else (False, "ended: %d" % status)))
+        if len(begun) == beside:
+            report(*finish(*begun.pop(0)))
+        begun.append((name, *begin(function)))
+    for one in begun:
+        report(*finish(*one))
+
+
+def begin(function):
+    """A child that tries; where it will say what came of it."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            got, said = True, str(function())
+        except (OSError, LookupError, ValueError) as error:
+            code = errno.errorcode.get(getattr(error, "errno", 0) or 0, type(error).__name__)
+            got, said = False, "%s: %s" % (code, error)
+        os.write(writable, json.dumps([got, said[:160]]).encode())
+        os._exit(0)
+    os.close(writable)
+    return child, readable
+
+
+def finish(name, child, readable):
+    """Name, success and words of an attempt that has ended."""
+    said = os.read(readable, 4096)
+    os.close(readable)
+    _, status = os.waitpid(child, 0)
+    return (name, *(json.loads(said.decode()) if said else (False, "ended: %d" % status)))
 
 
 def main():
@@ -526,9 +562,11 @@ def main():
             output.write(json.dumps(line) + "\n")
             output.flush()
 
-    attempt_all(network_attempts(targets), report)
-    attempt_all(kernel_attempts(), report)
-    if "--on-host" not in sys.argv:
+    attempt_all(network_attempts(targets), report, beside=16)
+    whole = not targets.get("only")
+    if whole:
+        attempt_all(kernel_attempts(), report)
+    if whole and "--on-host" not in sys.argv:
         attempt_all(deadly_attempts(), report)
     got = [line["name"] for line in tried if line["got"]]
     output.write(json.dumps({"type": "end", "tried": len(tried), "got": got}) + "\n")

@@ -1,5 +1,6 @@
 """The town: built once for all tests here, torn down whatever happens. See `streets`."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,24 +10,21 @@ from pathlib import Path
 
 import pytest
 import streets as plan
-from appliance import Appliance, camera, id_bases, instance, remove_zone
+from appliance import (
+    GATE,
+    PASSWORD,
+    WATCHER,
+    Appliance,
+    camera,
+    id_bases,
+    instance,
+    remove_zone,
+    two_ports,
+)
 from hostile import HostileCameras
 
-from control_plane import TARGET
-
-GATE, PASSWORD = "rtsp://10.77.1.11:554/gate", "town-3f90a1c2"
-WATCHER = """
-import panoramasdk
-
-
-class Application(panoramasdk.node):
-    pass
-
-
-application = Application()
-while True:
-    application.inputs.video_in.get()
-"""
+from control_plane import TARGET, start_server, stop_process
+from installation import Operator
 
 
 class Town:
@@ -37,6 +35,9 @@ class Town:
         self.streets = plan.Streets(f"ptown{os.getpid()}")
         self.a = Appliance(self.streets, "a", directory, 0)
         self.b = Appliance(self.streets, "b", directory, 1)
+        # Not started with the town: tests enrol them.
+        self.c = Appliance(self.streets, "c", directory, 2)
+        self.f = Appliance(self.streets, "f", directory, 3)
         self.cameras = []
         self.hostile = None
 
@@ -51,10 +52,7 @@ class Town:
         self.hostile = HostileCameras(self.streets)
         for one in (self.a, self.b):
             last = plan.HOSTS[one.name]
-            one.configure(
-                '[network]\nuplink = ["eth0"]\ncameras = ["eth1"]\n'
-                f'camera_addresses = ["10.77.1.{last}/24", "fd77:1::{last}/64"]'
-            )
+            one.configure(two_ports(last))
             one.secret("secret-gate", "viewer", PASSWORD)
             one.desire([self.watching(one)])
             one.start()
@@ -68,11 +66,11 @@ class Town:
         gate = camera("gate", GATE, "secret-gate")
         return instance("main", [gate], [one.application({"main.py": WATCHER}, ["gate"])])
 
-    def camera(self, name, address):
-        """A virtual camera among the cameras."""
+    def camera(self, name, address, where="cam"):
+        """A virtual camera among the cameras, or elsewhere."""
         password = self.directory / "password"
         password.write_text(PASSWORD, encoding="utf-8")
-        with self.streets.inside("cam"):
+        with self.streets.inside(where):
             process = subprocess.Popen(
                 [
                     TARGET / "debug" / "parapet-virtual-camera",
@@ -110,7 +108,7 @@ class Town:
 
     def tear_down(self):
         """All of it."""
-        for one in (self.a, self.b):
+        for one in (self.a, self.b, self.c, self.f):
             if one.process:
                 one.remove()
         if self.hostile:
@@ -149,3 +147,34 @@ def town(tmp_path_factory):
         yield built
     finally:
         built.tear_down()
+
+
+class Plane:
+    """A control plane in the internet, beyond the uplink's router."""
+
+    def __init__(self, town, directory):
+        self.inside = lambda: town.streets.inside("net")
+        self.server = start_server(directory, host=plan.PLANE4, inside=self.inside)
+        with self.inside():
+            self.known = Operator(self.server)
+            self.known.package("watcher", {"main.py": WATCHER}, ["video_in"])
+
+    @contextlib.contextmanager
+    def operator(self):
+        """Whoever sits beside it: what is called in the block is called from there."""
+        with self.inside():
+            yield self.known
+
+    def separation(self, device):
+        """Level and reasons, as `DescribeDevice` tells them."""
+        with self.operator() as operator:
+            told = operator.describe_device(device)
+        return told.get("NetworkSeparation"), told.get("NetworkSeparationMissing") or []
+
+
+@pytest.fixture(scope="session")
+def plane(town, tmp_path_factory):
+    """A real `parapet server`; its appliances reach it through the uplink's router."""
+    built = Plane(town, tmp_path_factory.mktemp("plane"))
+    yield built
+    stop_process(built.server.process)

@@ -1,11 +1,14 @@
 """The streets of the town: network namespaces and the cables between them.
 
-        net 203.0.113.10            the internet: control plane's address, a canary
+        net 203.0.113.10            the internet: a canary; .20 a control plane
          |
         rtr 203.0.113.1             uplink router; its bridge is the uplink network
          |  10.77.2.254
          +-- up    10.77.2.66       attacker on the uplink
-         +-- a 10.77.2.1  b .2      appliances (uplink port eth0, camera port eth1)
+         +-- a 10.77.2.1  b .2      appliances (uplink port eth0, camera port eth1); c .3 likewise,
+         |                          enrolled with a control plane of the internet
+         +-- f 10.77.2.4            an appliance with one port for everything, cameras included
+         +-- lan 10.77.2.30 .31     cameras on the uplink's own network, for want of another
          +-- naive 10.77.2.9        a host with both networks and forwarding on, no rules: what
          |                          the appliances must not be, and the proof that attempts are real
         cam 10.77.1.11...           cameras; its bridge is the camera network
@@ -27,7 +30,7 @@ CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # A host's last byte, in every network it is in.
-HOSTS = {"a": 1, "b": 2, "naive": 9, "up": 66, "bad": 66}
+HOSTS = {"a": 1, "b": 2, "c": 3, "f": 4, "naive": 9, "lan": 30, "up": 66, "bad": 66}
 CAMERAS = range(11, 31)
 
 
@@ -63,6 +66,8 @@ def uplink6(host):
 
 INTERNET4 = "203.0.113.10"
 INTERNET6 = "2001:db8:f::10"
+# A control plane's.
+PLANE4 = "203.0.113.20"
 
 
 def mac(host, network):
@@ -160,7 +165,7 @@ class Streets:
 
     def build(self):
         """All of it, without what runs there."""
-        for name in ("net", "rtr", "up", "cam", "bad", "a", "b", "naive"):
+        for name in ("net", "rtr", "up", "cam", "bad", "a", "b", "c", "f", "naive", "lan"):
             self.add(name)
         for switch in ("rtr", "cam"):
             self.ip(switch, "link", "add", "br0", "type", "bridge", "mcast_snooping", 0)
@@ -170,15 +175,16 @@ class Streets:
         for last in CAMERAS:
             self.ip("cam", "address", "add", f"{camera4(last)}/24", "dev", "br0")
             self.ip("cam", "address", "add", f"{camera6(last)}/64", "dev", "br0", "nodad")
-        for host in ("a", "b", "naive", "up"):
+        for host in ("a", "b", "c", "f", "naive", "lan", "up"):
             self.cable(host, "eth0", "rtr", 2, [f"{uplink4(host)}/24", f"{uplink6(host)}/64"])
             self.ip(host, "route", "add", "default", "via", "10.77.2.254")
             self.ip(host, "-6", "route", "add", "default", "via", "fd77:2::254")
         for host in ("naive", "bad"):
             self.cable(host, "eth1", "cam", 1, [f"{camera4(host)}/24", f"{camera6(host)}/64"])
         # The appliances' own: they get their addresses, and come up, by the agent's launcher.
-        for host in ("a", "b"):
+        for host in ("a", "b", "c"):
             self.cable(host, "eth1", "cam", 1)
+        self.ip("lan", "address", "add", f"{uplink4(31)}/24", "dev", "eth0")
         self.internet()
         for host in ("naive", "rtr"):
             self.forwarding(host, 1)
@@ -211,6 +217,7 @@ class Streets:
             self.ip(host, "address", "add", f"203.0.113.{last}/24", "dev", port)
             self.ip(host, "address", "add", f"2001:db8:f::{last}/64", "dev", port, "nodad")
             self.ip(host, "link", "set", port, "up")
+        self.ip("net", "address", "add", f"{PLANE4}/24", "dev", "eth0")
         self.ip("net", "route", "add", "default", "via", "203.0.113.1")
         self.ip("net", "-6", "route", "add", "default", "via", "2001:db8:f::1")
         # Where clouds keep the machine's credentials: this town has one that answers.

@@ -4,23 +4,20 @@
 kernel knows at all.
 """
 
-import contextlib
 import json
 import os
 import socket
 import struct
-import subprocess
 import threading
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from appliance import instance
+from attackers import ATTACK, HARMLESS, OWN, in_place_of, on_bare_host, summary
 from streets import INTERNET4, INTERNET6, camera4, camera6, uplink4, uplink6
 
 from control_plane import TARGET
 
-ATTACK = Path(__file__).with_name("attack.py").read_text(encoding="utf-8")
 LISTENER = """
 import socket, time
 for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
@@ -32,14 +29,6 @@ for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
         ("127.0.0.1", 4023 + len(kept))))
 time.sleep(10_000)
 """
-# What succeeds inside and gives nothing: a process's own affairs, within its own walls. The reason
-# stands beside each.
-HARMLESS = {
-    "a socket of AF_NETLINK audit": "a socket to ask with; without a capability nothing is told",
-}
-# What a worker has of itself alone: process 1 of its namespace is the worker, and an ingest's
-# camera is its own.
-OWN = {"codec": {"read /proc/1/environ"}, "ingest": {"read /proc/1/environ", "tcp to the gate"}}
 
 
 class Canaries:
@@ -58,6 +47,14 @@ class Canaries:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with self.streets.inside(name):
             server = self.stack.enter_context(socket.create_server((host, port), family=family))
+        self._begin(self._accept, server)
+
+    def local(self, name, abstract):
+        """Accepts whoever comes by an abstract name, which a network namespace has of its own."""
+        with self.streets.inside(name):
+            server = self.stack.enter_context(socket.socket(socket.AF_UNIX))
+        server.bind("\0" + abstract)
+        server.listen()
         self._begin(self._accept, server)
 
     def udp(self, name, host, port):
@@ -87,7 +84,9 @@ class Canaries:
                 stream, address = server.accept()
             except TimeoutError:
                 continue
-            self.visits.append((server.getsockname()[:2], address[0]))
+            local = server.family == socket.AF_UNIX
+            name = server.getsockname()
+            self.visits.append((name, "local") if local else (name[:2], address[0]))
             stream.close()
 
     def _answer(self, server):
@@ -131,10 +130,8 @@ def canaries(town):
     ):
         built.udp(name, host, port)
     abstract = f"parapet-town-{os.getpid()}"
-    with town.streets.inside("a"):
-        server = built.stack.enter_context(socket.socket(socket.AF_UNIX))
-        server.bind("\0" + abstract)
-        server.listen()
+    for place in ("a", "b", "naive", town.a.zone, town.b.zone):
+        built.local(place, abstract)
     built.targets = {
         "tcp": {
             "the gate": [camera4(11), 554],
@@ -183,36 +180,11 @@ def canaries(town):
 
 @pytest.fixture(scope="module")
 def host_attempts(town, canaries, tmp_path_factory):
-    """Which attempts a bare host lets through, by name: from the naive host, as root, with process
-    and mount namespaces of its own around it, so that it harms nothing."""
-    place = tmp_path_factory.mktemp("bare")
-    (place / "attack.py").write_text(ATTACK, encoding="utf-8")
-    (place / "targets.json").write_text(json.dumps(canaries.targets), encoding="utf-8")
-    with town.streets.inside("naive"):
-        done = subprocess.run(
-            [
-                "unshare",
-                "--mount",
-                "--pid",
-                "--fork",
-                "--mount-proc",
-                "--uts",
-                "--ipc",
-                "sh",
-                "-c",
-                '/usr/bin/python3 "$0" --on-host; exit 0',
-                place / "attack.py",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    assert lines and lines[-1]["type"] == "end", done.stderr[-2000:]
+    """Which attempts a bare host lets through, by name."""
+    found = on_bare_host(town, tmp_path_factory.mktemp("bare"), canaries.targets)
     canaries.visits.clear()
     canaries.asked.clear()
-    return {line["name"]: line for line in lines if line["type"] == "attempt"}
+    return found
 
 
 def judge(what, lines, host_attempts):
@@ -270,6 +242,7 @@ def test_a_compromised_application_gets_nowhere(town, canaries, host_attempts):
         "unshare user",
         "raw packets",
         "a device node",
+        f"the host's socket @{canaries.targets['abstract'][0]}",
     } <= real, sorted(real)
     town.still_watches(town.a)
 
@@ -296,50 +269,40 @@ def test_an_application_with_egress_reaches_what_is_named_and_nothing_else(
     town.still_watches(town.a)
 
 
-@pytest.mark.parametrize("worker", ["codec", "ingest"])
+def model(one):
+    """A model node of an instance of its own; its worker starts with it."""
+    runtime = sorted((TARGET / "venv").glob("lib/python3*/site-packages/onnxruntime/capi/*.so.1*"))
+    if not runtime:
+        pytest.fail("there is no ONNX Runtime in the Python environment: run make setup")
+    asked = instance("model")
+    net = {"name": "input", "shape": [1, 4]}
+    asked["models"] = [
+        {"node": "net", "asset": one.asset({"net.onnx": "no model"}), "inputs": [net]}
+    ]
+    return asked, f'onnxruntime = "{runtime[0]}"\n'
+
+
+@pytest.mark.parametrize("worker", ["codec", "ingest", "infer"])
 def test_a_worker_with_foreign_code_gets_nowhere(town, canaries, host_attempts, worker):
     """B13: the executable of a worker is replaced by the attacker's, the launcher's sandbox is
     what holds it. Its own second confinement comes on top; here it is not even needed."""
-    libexec = town.directory / f"libexec-{worker}"
-    libexec.mkdir(mode=0o755)
-    for name in ("parapet-launcher", "parapet-ingest", "parapet-codec", "parapet-infer"):
-        os.link(TARGET / "debug" / name, libexec / name)
-    program = libexec / f"parapet-{worker}"
-    program.unlink()
-    targets = json.dumps(canaries.targets)
-    version = town.b.status()["reported"]["software"]
-    text = ATTACK.replace(
-        'TARGETS, SUMMARY, HELLO = None, False, ""',
-        f"TARGETS, SUMMARY, HELLO = json.loads({targets!r}), True, {version!r}",
-    )
-    program.write_text("#!/usr/bin/python3\n" + text, encoding="utf-8")
-    program.chmod(0o755)
-    one = town.b
-    config = one.config.read_text(encoding="utf-8")
+    one, paths = town.b, ""
     one.stop()
-    one.config.write_text(f'{config}\n[paths]\nlibexec = "{libexec}"\n', encoding="utf-8")
+    if worker == "infer":
+        with_model, paths = model(one)
+        one.desire([town.watching(one), with_model])
     begin = one.log.stat().st_size
     try:
-        one.start()
-        end = one.wait("the attacker's end", lambda: summary(one.log, begin), 120)
+        with in_place_of(town, one, worker, canaries.targets, paths):
+            one.start()
+            end = one.wait("the attacker's end", lambda: summary(one.log, begin), 120)
+            one.stop()
     finally:
         one.stop()
-        one.config.write_text(config, encoding="utf-8")
+        one.desire([town.watching(one)])
         one.start()
     print(f"\nin place of {worker}: {end['tried']} attempts, {end['got']} got through")
     assert end["tried"] > 100
     assert set(end["got"]) <= set(HARMLESS) | OWN[worker], end["got"]
     assert canaries.visits == [] and canaries.asked == []
     one.wait("frames after the attack", lambda: one.frames("main", "gate") > 5)
-
-
-def summary(log, begin):
-    """What the attacker has written last, out of the agent's log."""
-    with log.open("rb") as file:
-        file.seek(begin)
-        for line in file.read().decode(errors="replace").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                message = json.loads(line)["fields"]["message"]
-                if message.startswith('{"type": "end"'):
-                    return json.loads(message)
-    return None

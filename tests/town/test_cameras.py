@@ -206,17 +206,17 @@ def as_user(town, user, where, code, *arguments):
 
 
 TRY = """
-import json, socket, sys
-got = []
-for host, port in json.loads(sys.argv[1]):
+import concurrent.futures, json, socket, sys
+def reach(place):
     try:
-        socket.create_connection((host, port), timeout=0.5).close()
-        got.append([host, port])
+        socket.create_connection(place, timeout=0.5).close()
+        return [*place]
     except ConnectionRefusedError:
-        got.append([host, port, "refused"])
+        return [*place, "refused"]
     except OSError:
-        pass
-print(json.dumps(got))
+        return None
+with concurrent.futures.ThreadPoolExecutor(16) as pool:
+    print(json.dumps([got for got in pool.map(reach, json.loads(sys.argv[1])) if got]))
 """
 
 

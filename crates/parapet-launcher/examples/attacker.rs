@@ -1,11 +1,14 @@
-//! What an attacker could try who runs code of his own inside a worker.
+//! What an attacker could try who runs code of his own inside a worker or an application.
 //!
 //! For tests. Takes the place of `parapet-codec`, `parapet-infer` or `parapet-ingest` in a
-//! directory of executables, and learns by its name which one it is. For each attempt it makes a
-//! child that confines itself as the real worker does ([`confine::worker`]) and then tries; one
-//! JSON line an attempt goes to standard error: `{"attempt":"bpf","outcome":"signal 31"}`, where an
-//! outcome is `done`, `errno N` or `signal N`. The last line is `{"attempt":"end",...}`; then it
-//! waits for the end of its channel.
+//! directory of executables, and learns by its name which one it is; under any other name it is an
+//! application. For each attempt it makes a child that, in a worker, confines itself as the real
+//! one does ([`confine::worker`]) and then tries; one JSON line an attempt goes to standard error:
+//! `{"attempt":"bpf","outcome":"signal 31"}`, where an outcome is `done`, `errno N` or `signal N`.
+//! The last line is `{"attempt":"end",...}`.
+//!
+//! A worker is ordered about by its channel ([`Order`]), an application by its arguments:
+//! `attacker ABSTRACT-NAME BYTES`.
 
 #![expect(
     unsafe_code,
@@ -14,9 +17,28 @@
 
 use std::ffi::CStr;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
+use parapet_sandbox::channel::Channel;
 use parapet_sandbox::launch::Worker;
+use parapet_sandbox::launcher_process::CHANNEL_FD;
 use parapet_sandbox::{confine, inherited};
+use serde::Deserialize;
+
+/// What a test tells it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    /// Make all attempts; the host listens at this abstract name.
+    Try { abstract_name: String },
+    /// Take memory until the end, or until there are so many bytes.
+    Bomb { bytes: usize },
+    /// Say that it lives, by the channel.
+    Ping,
+}
+
+/// The name of a socket of the host, without the zero byte that makes it abstract.
+static ABSTRACT: OnceLock<String> = OnceLock::new();
 
 /// A name, and what is called: 0 and more is a success.
 type Attempt = (&'static str, fn() -> i64);
@@ -87,6 +109,25 @@ const ATTEMPTS: &[Attempt] = &[
         call(libc::SYS_process_vm_readv, [1, 0, 0, 0, 0])
     }),
     ("listen", || call(libc::SYS_listen, [3, 1, 0, 0, 0])),
+    ("listen_tcp", || listen_tcp(Some(4444))),
+    // The kernel chooses a port where none was asked for.
+    ("listen_tcp_anywhere", || listen_tcp(None)),
+    ("connect_abstract", || {
+        connect_abstract(socket(libc::AF_UNIX, libc::SOCK_STREAM))
+    }),
+    // A socket that it has, where it may make none.
+    ("connect_abstract_by_channel", || {
+        connect_abstract(CHANNEL_FD.into())
+    }),
+    ("listen_abstract", || {
+        let made = socket(libc::AF_UNIX, libc::SOCK_STREAM);
+        if made < 0 {
+            return made;
+        }
+        let (address, length) = abstract_address();
+        let address = std::ptr::from_ref(&address) as u64;
+        call(libc::SYS_bind, [made as u64, address, length, 0, 0])
+    }),
     ("new_code", || {
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
         let rights = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
@@ -108,24 +149,124 @@ fn open(path: &CStr, flags: i32) -> i64 {
     i64::from(unsafe { libc::open(path.as_ptr(), flags, 0o600) })
 }
 
+/// Listens at all addresses; without a socket or a port the failure to get it stands.
+fn listen_tcp(port: Option<u16>) -> i64 {
+    let made = socket(libc::AF_INET, libc::SOCK_STREAM);
+    if made < 0 {
+        return made;
+    }
+    if let Some(port) = port {
+        let address = libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: port.to_be(),
+            sin_addr: libc::in_addr { s_addr: 0 },
+            sin_zero: [0; 8],
+        };
+        let length = size_of_val(&address) as u64;
+        let address = std::ptr::from_ref(&address) as u64;
+        let bound = call(libc::SYS_bind, [made as u64, address, length, 0, 0]);
+        if bound < 0 {
+            return bound;
+        }
+    }
+    call(libc::SYS_listen, [made as u64, 1, 0, 0, 0])
+}
+
+fn abstract_address() -> (libc::sockaddr_un, u64) {
+    let name = ABSTRACT.get().map(String::as_bytes).unwrap_or_default();
+    let mut address = libc::sockaddr_un {
+        sun_family: libc::AF_UNIX as libc::sa_family_t,
+        sun_path: [0; 108],
+    };
+    for (place, byte) in address.sun_path[1..].iter_mut().zip(name) {
+        *place = byte.cast_signed();
+    }
+    let length = size_of::<libc::sa_family_t>() + 1 + name.len();
+    (address, length as u64)
+}
+
+/// Connects a socket to the host's; without a socket the failure to make it stands.
+fn connect_abstract(socket: i64) -> i64 {
+    if socket < 0 {
+        return socket;
+    }
+    let (address, length) = abstract_address();
+    let address = std::ptr::from_ref(&address) as u64;
+    call(libc::SYS_connect, [socket as u64, address, length, 0, 0])
+}
+
 fn main() -> ExitCode {
-    let name = std::env::args().next().unwrap_or_default();
+    let mut words = std::env::args();
+    let name = words.next().unwrap_or_default();
     let worker = if name.ends_with("parapet-ingest") {
         Worker::Ingest
     } else if name.ends_with("parapet-infer") {
         Worker::Infer
-    } else {
+    } else if name.ends_with("parapet-codec") {
         Worker::Codec
+    } else {
+        return application(words);
     };
     let Ok(channel) = inherited::channel() else {
         return ExitCode::from(2);
     };
+    obey(worker, &channel)
+}
+
+/// Until the channel ends.
+fn obey(worker: Worker, channel: &Channel) -> ExitCode {
+    while let Ok(Some(packet)) = channel.recv::<Order>() {
+        match packet.header {
+            Order::Try { abstract_name } => try_all(Some(worker), abstract_name),
+            Order::Bomb { bytes } => {
+                // As the real worker is when it reads what an attacker sent.
+                if confine::worker(worker).is_err() {
+                    return ExitCode::from(3);
+                }
+                bomb(bytes);
+                return ExitCode::from(4);
+            }
+            Order::Ping => {
+                if channel.send(&"alive", &[], &[]).is_err() {
+                    return ExitCode::from(5);
+                }
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn application(mut words: std::env::Args) -> ExitCode {
+    let (Some(name), Some(Ok(bytes))) = (words.next(), words.next().map(|word| word.parse()))
+    else {
+        return ExitCode::from(2);
+    };
+    try_all(None, name);
+    bomb(bytes);
+    // A host without limits gives it all: that is no end by a limit.
+    ExitCode::from(4)
+}
+
+fn try_all(worker: Option<Worker>, abstract_name: String) {
+    // Told twice, the first name stands.
+    let _ = ABSTRACT.set(abstract_name);
     for (name, attempt) in ATTEMPTS {
         println_error(name, &outcome(worker, *attempt));
     }
     println_error("end", "done");
-    while let Ok(Some(_)) = channel.recv::<serde_json::Value>() {}
-    ExitCode::SUCCESS
+}
+
+/// Takes memory, and writes to all of it: what is only promised is nobody's.
+fn bomb(bytes: usize) {
+    const PART: usize = 8 << 20;
+    let mut taken = Vec::new();
+    while taken.len() * PART < bytes {
+        let mut part = vec![0_u8; PART];
+        for page in part.chunks_mut(4096) {
+            page[0] = 1;
+        }
+        taken.push(std::hint::black_box(part));
+    }
 }
 
 fn println_error(attempt: &str, outcome: &str) {
@@ -135,11 +276,11 @@ fn println_error(attempt: &str, outcome: &str) {
     );
 }
 
-fn outcome(worker: Worker, attempt: fn() -> i64) -> String {
+fn outcome(worker: Option<Worker>, attempt: fn() -> i64) -> String {
     // SAFETY: this process has one thread, so its copy lacks none that holds a lock.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let code = match confine::worker(worker) {
+        let code = match worker.map_or(Ok(()), confine::worker) {
             Err(_) => 255,
             Ok(()) if attempt() >= 0 => 0,
             Ok(()) => std::io::Error::last_os_error()

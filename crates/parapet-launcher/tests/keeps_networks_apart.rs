@@ -6,9 +6,14 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a failed step of a test is its failure"
 )]
+
+#[path = "../../parapet-sandbox/tests/guest/mod.rs"]
+mod guest;
+mod vlan;
 
 use std::fs;
 use std::io::{BufRead, BufReader, PipeReader};
@@ -153,7 +158,17 @@ struct Town {
 }
 
 impl Town {
+    /// With a cable for each side.
     fn build() -> Self {
+        let town = Self::begin();
+        town.wire("eth1", "cam", "cam0");
+        town.wire("eth0", "up", "up0");
+        town.furnish();
+        town
+    }
+
+    /// The three of them, and the programs.
+    fn begin() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = tempfile::Builder::new()
@@ -170,15 +185,6 @@ impl Town {
             run("ip", &["netns", "add", &town.place(place)]);
             town.ip(place, "link set lo up");
         }
-        town.wire("eth1", "cam", "cam0");
-        town.wire("eth0", "up", "up0");
-        for address in ["10.77.1.9/24", "10.77.1.10/24"] {
-            town.ip("cam", &format!("address add {address} dev cam0"));
-        }
-        town.ip("cam", "address add 2001:db8:77::9/64 dev cam0 nodad");
-        town.ip("up", "address add 10.77.2.9/24 dev up0");
-        town.ip("host", "address add 10.77.2.1/24 dev eth0");
-        town.ip("host", "link set eth0 up");
         let libexec = town.directory.path().join("libexec");
         fs::create_dir(&libexec).unwrap();
         fs::create_dir(town.directory.path().join("sdk")).unwrap();
@@ -193,6 +199,17 @@ impl Town {
             ),
         );
         town
+    }
+
+    /// Addresses, once there are cables.
+    fn furnish(&self) {
+        for address in ["10.77.1.9/24", "10.77.1.10/24"] {
+            self.ip("cam", &format!("address add {address} dev cam0"));
+        }
+        self.ip("cam", "address add 2001:db8:77::9/64 dev cam0 nodad");
+        self.ip("up", "address add 10.77.2.9/24 dev up0");
+        self.ip("host", "address add 10.77.2.1/24 dev eth0");
+        self.ip("host", "link set eth0 up");
     }
 
     fn place(&self, place: &str) -> String {
@@ -299,10 +316,10 @@ impl Town {
         else {
             panic!("the first event is not ready")
         };
-        // What a host lacks for limits is the business of another test.
-        let sandboxes = missing
-            .iter()
-            .find(|sentence| !sentence.starts_with("limits"));
+        // What a host lacks for limits is the business of another test, as is its Landlock.
+        let sandboxes = missing.iter().find(|sentence| {
+            !sentence.starts_with("limits") && !sentence.starts_with("a newer Landlock")
+        });
         assert_eq!(sandboxes, None);
         launcher.found = network;
         launcher

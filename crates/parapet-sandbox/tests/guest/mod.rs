@@ -1,9 +1,10 @@
 //! A guest with Debian's kernel, in which this very test executable runs again.
 //!
-//! An initial file system in memory with busybox, this executable and its libraries; QEMU emulates
-//! the processor, since hosts of tests allow no virtualisation. `tools/setup --tests` brings QEMU,
-//! busybox and the kernel (`target/guest`).
+//! An initial file system in memory with busybox, this executable, what it asks for, and their
+//! libraries; QEMU emulates the processor, since hosts of tests allow no virtualisation.
+//! `tools/setup --tests` brings QEMU, busybox and the kernel (`target/guest`).
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -15,16 +16,31 @@ use std::time::{Duration, Instant};
 
 /// Longest life of a guest; it takes seconds on a quiet machine.
 const LIMIT: Duration = Duration::from_mins(2);
+/// Links to the directories of these names below `usr`.
+const LINKS: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 /// What the guest says when it is done.
 const END: &str = "guest is done";
 
-/// Runs this executable's tests whose names contain `filter` in a guest, with `variable` set, and
-/// gives what they said.
-pub(super) fn run(filter: &str, variable: &str) -> String {
+/// What runs in a guest, and what it finds there.
+pub(super) struct Guest<'a> {
+    /// Tests of this executable whose names contain it.
+    pub(super) filter: &'a str,
+    /// A variable that is set for them.
+    pub(super) variable: &'a str,
+    /// Sets of the kernel's modules: directories of `target/guest`.
+    pub(super) modules: &'a [&'a str],
+    /// Programs of this host, at the same places.
+    pub(super) programs: &'a [&'a str],
+    /// Further files of this host, at the same places.
+    pub(super) files: &'a [PathBuf],
+}
+
+/// Runs a guest, and gives what was said in it.
+pub(super) fn run(wanted: &Guest<'_>) -> String {
     let kernel = kernel();
     let directory = tempfile::tempdir().unwrap();
     let initrd = directory.path().join("initrd");
-    archive(&kernel, &initrd, filter, variable);
+    archive(&kernel, &initrd, wanted);
     let disk = directory.path().join("disk");
     File::create(&disk).unwrap().set_len(64 << 20).unwrap();
     let log = directory.path().join("log");
@@ -74,48 +90,83 @@ fn kernel() -> PathBuf {
     found.expect("a kernel for guests in target/guest; run tools/setup --tests")
 }
 
-fn archive(kernel: &Path, initrd: &Path, filter: &str, variable: &str) {
+fn archive(kernel: &Path, initrd: &Path, wanted: &Guest<'_>) {
     let mut archive = Archive {
         out: File::create(initrd).unwrap(),
         number: 0,
+        held: BTreeSet::new(),
     };
-    for directory in ["bin", "dev", "proc", "sys", "tmp", "modules"] {
+    for directory in ["dev", "proc", "sys", "tmp", "run", "root", "modules"] {
         archive.directory(directory);
+    }
+    // As on Debian: what a sandbox shows of the system is below /usr.
+    for name in LINKS {
+        archive.directory(&format!("usr/{name}"));
+        archive.entry(name, 0o120_777, format!("usr/{name}").as_bytes());
     }
     let busybox = Path::new("/bin/busybox");
     assert!(
         busybox.exists(),
         "busybox is not there; tools/setup --tests installs it"
     );
-    archive.file("bin/busybox", busybox);
+    archive.file("usr/bin/busybox", busybox);
     let executable = std::env::current_exe().unwrap();
     archive.file("tests", &executable);
-    for library in libraries(&executable) {
-        let place = library.strip_prefix("/").unwrap();
-        archive.file(&place.to_string_lossy(), &library);
+    let mut needed = libraries(&executable);
+    for program in wanted.programs {
+        archive.file(place(program), Path::new(program));
+        needed.extend(libraries(Path::new(program)));
     }
-    let mut modules: Vec<PathBuf> = fs::read_dir(kernel.join("modules"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    modules.sort();
-    for module in modules {
-        let name = module.file_name().unwrap().to_string_lossy().into_owned();
-        archive.file(&format!("modules/{name}"), &module);
+    for file in wanted.files {
+        archive.file(place(&file.to_string_lossy()), file);
+        if file.extension() == Some(OsStr::new("so")) {
+            needed.extend(libraries(file));
+        }
     }
-    let init = format!(
+    for library in needed {
+        archive.file(place(&library.to_string_lossy()), &library);
+    }
+    for set in wanted.modules {
+        let modules: BTreeSet<PathBuf> = fs::read_dir(kernel.join(set))
+            .expect("a set of modules; run tools/setup --tests")
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        for module in modules {
+            let name = module.file_name().unwrap().to_string_lossy().into_owned();
+            archive.file(&format!("modules/{set}-{name}"), &module);
+        }
+    }
+    // The first file system is nobody's to leave (`pivot_root`), nor may somebody whose root is
+    // below another make a user namespace: so all of it is mounted over itself.
+    let init = "#!/bin/busybox sh\n\
+         /bin/busybox mount --bind / /root\n\
+         cd /root\n\
+         /bin/busybox mount --move . /\n\
+         exec /bin/busybox chroot . /begin\n";
+    archive.entry("init", 0o100_755, init.as_bytes());
+    let Guest {
+        filter, variable, ..
+    } = wanted;
+    let begin = format!(
         "#!/bin/busybox sh\n\
-         /bin/busybox --install -s /bin\n\
-         export PATH=/bin {variable}=1 RUST_BACKTRACE=0\n\
+         export PATH=/usr/sbin:/usr/bin:/applets {variable}=1 RUST_BACKTRACE=0\n\
+         /bin/busybox mkdir /applets; /bin/busybox --install -s /applets\n\
+         [ -e /bin/sh ] || ln -s busybox /bin/sh\n\
          mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev\n\
+         mount -t tmpfs run /run; mount -t tmpfs tmp /tmp; chmod 1777 /tmp\n\
          mount -t cgroup2 cgroup2 /sys/fs/cgroup\n\
          for module in /modules/*; do insmod $module; done\n\
          /tests {filter} --test-threads=1 --nocapture 2>&1\n\
          echo {END}\n\
          poweroff -f\n"
     );
-    archive.entry("init", 0o100_755, init.as_bytes());
+    archive.entry("begin", 0o100_755, begin.as_bytes());
     archive.entry("TRAILER!!!", 0, b"");
+}
+
+/// Where a file of this host is in the guest, which keeps no directories behind its links.
+fn place(path: &str) -> &str {
+    path.strip_prefix('/').unwrap()
 }
 
 /// What the loader maps, itself included.
@@ -127,7 +178,10 @@ fn libraries(executable: &Path) -> Vec<PathBuf> {
         .filter(|word| word.starts_with('/'))
         .map(PathBuf::from)
         .collect();
-    assert!(!found.is_empty(), "{text}");
+    assert!(
+        !found.is_empty() || text.contains("statically linked"),
+        "{text}"
+    );
     found
 }
 
@@ -135,6 +189,8 @@ fn libraries(executable: &Path) -> Vec<PathBuf> {
 struct Archive {
     out: File,
     number: u32,
+    /// What is in it, by name.
+    held: BTreeSet<String>,
 }
 
 impl Archive {
@@ -147,6 +203,12 @@ impl Archive {
     }
 
     fn file(&mut self, name: &str, from: &Path) {
+        let linked = LINKS.iter().any(|link| Path::new(name).starts_with(link));
+        let name = &if linked {
+            format!("usr/{name}")
+        } else {
+            name.to_owned()
+        };
         if let Some(above) = Path::new(name).parent().filter(|p| *p != OsStr::new("")) {
             self.directory(&above.to_string_lossy());
         }
@@ -155,6 +217,9 @@ impl Archive {
     }
 
     fn entry(&mut self, name: &str, mode: u32, data: &[u8]) {
+        if !self.held.insert(name.to_owned()) {
+            return;
+        }
         self.number += 1;
         let fields = [
             self.number,

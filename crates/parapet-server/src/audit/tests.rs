@@ -154,15 +154,24 @@ async fn a_call_whose_caller_went_away_is_recorded() {
 async fn a_change_whose_caller_went_away_is_recorded_once() {
     let bench = Bench::new();
     let draft = bench.draft("request-1");
+    // The writer works on something else until the caller is gone, however slow this thread is.
+    let (go_on, held_up) = std::sync::mpsc::channel::<()>();
+    let earlier = bench.store.write(move |_| {
+        let _sender_gone = held_up.recv();
+        Ok::<_, StoreError>(())
+    });
+    tokio::pin!(earlier);
+    assert!(futures_util::poll!(earlier.as_mut()).is_pending());
     {
         let change = bench.change(&draft, "a");
         tokio::pin!(change);
         // The job is in the writer's queue when its caller goes away.
-        let first = futures_util::poll!(change.as_mut());
-        assert!(first.is_pending());
+        assert!(futures_util::poll!(change.as_mut()).is_pending());
     }
     drop(draft);
-    // The writer has run it when it answers a later one.
+    drop(go_on);
+    earlier.await.expect("an earlier write");
+    // The writer has run the change when it answers a later one.
     let flushed: Result<(), StoreError> = bench.store.write(|_| Ok(())).await;
     flushed.expect("a later write");
     let records = bench.end().await;

@@ -52,7 +52,8 @@ pub(crate) async fn watch(
 ) {
     // Without the signal there are still the looks.
     let mut hangup = signal(SignalKind::hangup()).ok();
-    let mut settling = Settling::new(stamps(&certificate).await);
+    // Not from a look of now: files that were replaced since they were read would stay unread.
+    let mut settling = Settling::new(certificate.stamps());
     let mut looks = interval(EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -106,7 +107,36 @@ async fn reload(certificate: &Arc<OperatorCertificate>) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+    use crate::identity::CertificateFiles;
+
+    #[test]
+    fn files_that_are_replaced_before_the_first_look_are_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = CertificateFiles {
+            certificate: dir.path().join("tls.pem"),
+            key: dir.path().join("tls.key"),
+            ca_bundle: None,
+        };
+        let install = || {
+            let names = vec!["localhost".to_owned()];
+            let pair = rcgen::generate_simple_self_signed(names).expect("a certificate");
+            std::fs::write(&files.certificate, pair.cert.pem()).expect("a file");
+            let key = dir.path().join("new.key");
+            std::fs::write(&key, pair.signing_key.serialize_pem()).expect("a file");
+            std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("a mode");
+            std::fs::rename(&key, &files.key).expect("a rename");
+        };
+        install();
+        let loaded = OperatorCertificate::load(files.clone(), Micros::now()).expect("good");
+        install();
+        let mut settling = Settling::new(loaded.stamps());
+        assert!(!settling.look(files.stamps()), "they may still be written");
+        assert!(settling.look(files.stamps()));
+    }
 
     #[test]
     fn files_are_read_once_after_they_have_come_to_rest() {

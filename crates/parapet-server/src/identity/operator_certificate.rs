@@ -106,6 +106,8 @@ pub enum CertificateFault {
 /// The certificate in use.
 pub struct OperatorCertificate {
     files: CertificateFiles,
+    /// Taken before the files were first read.
+    stamps: [Option<Stamp>; 2],
     current: ArcSwap<Loaded>,
 }
 
@@ -200,8 +202,13 @@ impl std::fmt::Debug for OperatorCertificate {
 impl OperatorCertificate {
     /// Reads and checks the files.
     pub fn load(files: CertificateFiles, now: Micros) -> Result<Self, CertificateFault> {
+        let stamps = files.stamps();
         let current = ArcSwap::from_pointee(files.load(now)?);
-        Ok(Self { files, current })
+        Ok(Self {
+            files,
+            stamps,
+            current,
+        })
     }
 
     /// Reads and checks them again. Where they are bad the certificate in use stays; open
@@ -215,6 +222,12 @@ impl OperatorCertificate {
     #[must_use]
     pub fn files(&self) -> &CertificateFiles {
         &self.files
+    }
+
+    /// What the files were before [`load`](Self::load) read them: whatever changed since then has
+    /// not been read.
+    pub(crate) fn stamps(&self) -> [Option<Stamp>; 2] {
+        self.stamps
     }
 
     /// The end of its validity, for people.

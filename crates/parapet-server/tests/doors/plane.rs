@@ -255,14 +255,15 @@ pub(crate) fn config(data: PathBuf) -> ServerConfig {
     config
 }
 
-/// Waits for a condition, 10 s at most.
+/// Waits for a condition, as long as a loaded machine may take.
 pub(crate) async fn wait<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     while !condition().await {
         assert!(
             tokio::time::Instant::now() < deadline,
             "waited in vain until {what}"
         );
-        tokio::task::yield_now().await;
+        // Not as often as can be: the server that is waited for runs on the same thread.
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
