@@ -561,10 +561,7 @@ fn a_file_plays_a_camera_in_its_own_time_and_begins_again() {
             keys += u32::from(key);
             times.push(time);
         }
-        assert!(
-            begun.elapsed() > Duration::from_secs(2),
-            "in its own time"
-        );
+        assert!(begun.elapsed() > Duration::from_secs(2), "in its own time");
         assert!(keys >= 6, "{keys} key frames");
         assert!(
             times.windows(2).any(|pair| pair[1] < pair[0]),
