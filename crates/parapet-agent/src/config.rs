@@ -100,6 +100,24 @@ pub struct Applications {
     /// Names that clients of inbound ports know this appliance by, for its certificate.
     #[serde(default, deserialize_with = "names")]
     pub names: Vec<String>,
+    /// The OCI runtime that all applications of this appliance are run by; `None`, in the file
+    /// `"own"`, for the launcher's own set-up.
+    #[serde(default, deserialize_with = "runtime")]
+    pub runtime: Option<PathBuf>,
+}
+
+fn runtime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let path = PathBuf::from(&text);
+    let plain = path.is_absolute() && path.components().all(|part| part != Component::ParentDir);
+    match text.as_str() {
+        "own" => Ok(None),
+        _ if plain && !text.contains('\0') => Ok(Some(path)),
+        _ => Err(D::Error::custom(format!(
+            "use {text:?} as applications.runtime: write \"own\", or the absolute path of an OCI \
+             runtime without `..`"
+        ))),
+    }
 }
 
 fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HostPort>, D::Error> {
@@ -349,6 +367,7 @@ impl Config {
             libexec: self.libexec.clone(),
             sdk: self.sdk.clone(),
             onnxruntime: self.onnxruntime.clone(),
+            runtime: self.applications.runtime.clone(),
             id_base: self.id_base,
             run: self.run.clone(),
             network: self.network.clone(),
@@ -481,6 +500,27 @@ mod tests {
                 "{error:?}"
             );
         }
+    }
+
+    #[test]
+    fn applications_are_run_by_the_launcher_itself_or_by_a_runtime_that_is_named() {
+        let paths = "[paths]\nlibexec = 'DIR/libexec'\nsdk = 'DIR/sdk'\n[applications]\n";
+        let runtime = |text: &str| {
+            let config = load(&format!("{paths}{text}\n")).1;
+            config.map(|config| config.launcher_options().runtime)
+        };
+        assert_eq!(runtime("").unwrap(), None);
+        assert_eq!(runtime("runtime = 'own'").unwrap(), None);
+        let named = runtime("runtime = '/usr/local/bin/crun'").unwrap();
+        assert_eq!(named, Some("/usr/local/bin/crun".into()));
+        for wrong in ["runc", "", "Own", "/usr/../runc"] {
+            let error = runtime(&format!("runtime = '{wrong}'")).unwrap_err();
+            let error = error.to_string();
+            for part in [&format!("{wrong:?}"), "applications.runtime", "\"own\""] {
+                assert!(error.contains(part), "{part} in {error}");
+            }
+        }
+        assert!(runtime("runtime = 3").is_err());
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! driver comes with the image, or with the host's `/usr` where the image has none. A node keeps
 //! its permissions, so that one for a group only (`/dev/dri`) has to be opened to all by the host.
 
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+
+use parapet_sandbox::oci::Device;
 
 /// Nodes by folder: a prefix, and what may follow it.
 const NODES: [(&str, &str, Rest); 6] = [
@@ -37,6 +40,19 @@ pub(crate) fn nodes(dev: &Path) -> Vec<String> {
         .collect();
     found.sort();
     found
+}
+
+/// Their numbers, for who is told by numbers what may be used.
+pub(crate) fn numbers(dev: &Path) -> Vec<Device> {
+    nodes(dev)
+        .iter()
+        .filter_map(|name| std::fs::metadata(dev.join(name)).ok())
+        .filter(|found| found.file_type().is_char_device())
+        .map(|found| Device {
+            major: rustix::fs::major(found.rdev()),
+            minor: rustix::fs::minor(found.rdev()),
+        })
+        .collect()
 }
 
 fn path(folder: &str, name: &str) -> Option<String> {
@@ -84,5 +100,6 @@ mod tests {
             ["dri/renderD128", "nvidia-uvm", "nvidia0", "nvidiactl"]
         );
         assert_eq!(nodes(&dir.path().join("nowhere")), Vec::<String>::new());
+        assert_eq!(numbers(dir.path()), [], "files are no devices");
     }
 }

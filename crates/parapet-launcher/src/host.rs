@@ -14,6 +14,7 @@ use parapet_sandbox::failure;
 use parapet_sandbox::gateway;
 use parapet_sandbox::launch::Worker;
 use parapet_sandbox::launcher_process::{enter_user_namespace, has_users};
+use parapet_sandbox::oci::Runtime;
 use parapet_sandbox::root::Root;
 use parapet_sandbox::spawn::{
     Limits, Network, Program, Sandbox, SpawnError, Users, spawn, spawn_task,
@@ -48,7 +49,31 @@ pub(crate) struct Host {
     pub(crate) groups: Groups,
     pub(crate) machine_bytes: u64,
     pub(crate) zones: Zones,
+    pub(crate) starter: Starter,
     pub(crate) missing: Vec<String>,
+}
+
+/// What starts applications.
+#[derive(Debug)]
+pub(crate) enum Starter {
+    /// Our own set-up.
+    Own,
+    /// The runtime that the operator wants.
+    Runtime(Runtime),
+    /// The operator wants one that cannot be used, for this reason: applications do not start. Never
+    /// our own set-up in its place, which nobody asked for.
+    Nothing(String),
+}
+
+impl Starter {
+    /// For the operator.
+    pub(crate) fn described(&self) -> String {
+        match self {
+            Self::Own => "own".to_owned(),
+            Self::Runtime(runtime) => runtime.to_string(),
+            Self::Nothing(_) => "none".to_owned(),
+        }
+    }
 }
 
 /// Tries the host out and opens what is needed.
@@ -105,6 +130,10 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
         missing.push(bare(&format!("failed to {error}{cause}")));
         zones.without_sandboxes();
     }
+    let starter = starter(options, isolation, &mut groups);
+    if let Starter::Nothing(reason) = &starter {
+        missing.push(format!("{reason}; applications do not start until then"));
+    }
     if isolation != Isolation::Users {
         missing.push(
             "a user for each process: everything runs as the user that started Parapet; start it \
@@ -130,8 +159,45 @@ pub(crate) fn prepare(options: &Options) -> anyhow::Result<Host> {
         groups,
         machine_bytes,
         zones,
+        starter,
         missing,
     })
+}
+
+fn starter(options: &Options, isolation: Isolation, groups: &mut Groups) -> Starter {
+    let Some(path) = &options.runtime else {
+        return Starter::Own;
+    };
+    let fit = |groups: &mut Groups| -> Result<Runtime, String> {
+        if isolation != Isolation::Users {
+            return Err(
+                "it needs root: start the agent as root, or set applications.runtime to \
+                        \"own\""
+                    .to_owned(),
+            );
+        }
+        if groups.is_empty() {
+            return Err(
+                "it needs control groups, and this host gives none: allow them, or set \
+                        applications.runtime to \"own\""
+                    .to_owned(),
+            );
+        }
+        let runtime = Runtime::find(path).map_err(|error| failure::with_causes(&error))?;
+        groups
+            .with_devices(options.id_base)
+            .map_err(|error| format!("make groups for devices: {error}"))?;
+        Ok(runtime)
+    };
+    fit(groups).map_or_else(
+        |reason| {
+            Starter::Nothing(format!(
+                "the runtime of applications (failed to use {}: {reason})",
+                path.display()
+            ))
+        },
+        Starter::Runtime,
+    )
 }
 
 fn bare(cause: &str) -> String {

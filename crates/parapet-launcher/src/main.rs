@@ -61,7 +61,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         Door::Listening(socket) => split::accept_agent(socket, options.id_base)?,
     };
     // Before the first request, and before the first child, which inherits it.
-    confine::launcher()?;
+    confine::launcher(options.runtime.is_some())?;
     let host = host::prepare(options).context("prepare the host")?;
     serve(&channel, host)
 }

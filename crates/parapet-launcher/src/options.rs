@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::users;
 
 pub(crate) const USAGE: &str = "usage: parapet-launcher --channel-fd 3 --state DIR --libexec DIR \
-     --sdk DIR [--onnxruntime FILE] [--id-base N] [--run DIR] \
+     --sdk DIR [--onnxruntime FILE] [--runtime FILE] [--id-base N] [--run DIR] \
      [--uplink PORTS --cameras PORTS --camera-addresses ADDRESSES --others PORTS]\n       \
      parapet-launcher --load-zones [--id-base N] [--run DIR] [--uplink PORTS] [--cameras PORTS] \
      [--camera-addresses ADDRESSES] [--others PORTS]\n       \
@@ -62,6 +62,8 @@ pub(crate) struct Options {
     pub(crate) onnxruntime: Option<PathBuf>,
     pub(crate) id_base: u32,
     pub(crate) run: PathBuf,
+    /// Of applications; `None` for our own set-up.
+    pub(crate) runtime: Option<PathBuf>,
     /// `None` for no rules.
     pub(crate) network: Option<Ports>,
 }
@@ -70,7 +72,7 @@ impl Task {
     pub(crate) fn parse(
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Self, OptionsError> {
-        const NAMES: [&str; 11] = [
+        const NAMES: [&str; 12] = [
             "--channel-fd",
             "--state",
             "--libexec",
@@ -82,6 +84,7 @@ impl Task {
             "--cameras",
             "--camera-addresses",
             "--others",
+            "--runtime",
         ];
         let mut values: [Option<OsString>; NAMES.len()] = Default::default();
         let mut arguments = arguments.into_iter().peekable();
@@ -109,6 +112,7 @@ impl Task {
             cameras,
             camera_addresses,
             others,
+            runtime,
         ] = values;
         let id_base = match id_base {
             Some(value) => number(NAMES[5], value, users::LOWEST_BASE, users::HIGHEST_BASE)?,
@@ -151,6 +155,9 @@ impl Task {
                 .transpose()?,
             id_base,
             run,
+            runtime: runtime
+                .map(|file| path(NAMES[11], Some(file)))
+                .transpose()?,
             network,
         }))
     }
@@ -234,6 +241,7 @@ mod tests {
             onnxruntime: Some("/o/x.so".into()),
             id_base: ID_BASE,
             run: RUN.into(),
+            runtime: None,
             network: None,
         };
         assert_eq!(options, Ok(Task::Serve(expected)));
@@ -284,6 +292,7 @@ mod tests {
         for wrong in [
             "--sdk /p --channel-fd 4",
             "--sdk here",
+            "--sdk /p --runtime runc",
             "--sdk /p --id-base 0",
             "--sdk /p --id-base 4294967295",
         ] {

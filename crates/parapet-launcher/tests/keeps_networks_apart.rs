@@ -299,6 +299,7 @@ impl Town {
             libexec: self.directory.path().join("libexec"),
             sdk: self.directory.path().join("sdk"),
             onnxruntime: None,
+            runtime: None,
             id_base: ID_BASE,
             run: self.run_directory(),
             network: Some(ports),

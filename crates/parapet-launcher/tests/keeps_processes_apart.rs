@@ -31,6 +31,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 const LIMIT: Duration = Duration::from_mins(1);
 const IMAGE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const NOBODY: u32 = 65534;
+const RUNC: &str = "/usr/sbin/runc";
 
 /// One host at a time: a file that a test has just written cannot be executed while the fork of
 /// another test, not yet at its exec, has it open for writing.
@@ -45,11 +46,16 @@ enum As {
     Caged,
     /// As root, where `nft` is not installed.
     WithoutNft,
+    /// As root, with applications run by an OCI runtime: the host's runc behind a script that
+    /// says it were new enough.
+    Runtime,
 }
 
 struct Host {
     how: As,
     directory: tempfile::TempDir,
+    /// Where only its user may write.
+    _private: tempfile::TempDir,
     child: Child,
     channel: Option<Channel>,
     missing: Vec<String>,
@@ -63,9 +69,15 @@ impl Host {
     fn start(how: As) -> Option<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let root = rustix::process::geteuid().is_root();
-        if matches!(how, As::Root | As::WithoutNft) && !root {
+        if !matches!(how, As::User | As::Caged) && !root {
             eprintln!("skipped: not root");
             return None;
+        }
+        if how == As::Runtime {
+            assert!(
+                Path::new(RUNC).exists(),
+                "{RUNC} is missing: tools/setup --tests installs it"
+            );
         }
         let directory = tempfile::Builder::new()
             .prefix("parapet-launcher-")
@@ -92,7 +104,9 @@ impl Host {
         fs::copy(env!("CARGO_BIN_EXE_parapet-launcher"), &launcher).unwrap();
         let user = "setpriv --reuid 65534 --regid 65534 --clear-groups";
         let start = match (how, root) {
-            (As::Root, _) | (As::User, false) => format!("exec {} \"$@\"", launcher.display()),
+            (As::Root | As::Runtime, _) | (As::User, false) => {
+                format!("exec {} \"$@\"", launcher.display())
+            }
             (As::User, true) => {
                 give(&state, NOBODY);
                 format!("exec {user} {} \"$@\"", launcher.display())
@@ -109,6 +123,17 @@ impl Host {
             ),
         };
         let executable = script(&path.join("start"), &start);
+        let private = tempfile::tempdir_in(if root { "/run" } else { "/tmp" }).unwrap();
+        let runtime = (how == As::Runtime).then(|| {
+            let lines = "[ \"$1\" = --version ] && { echo runc version 1.5.1; exit; }";
+            script(
+                &private.path().join("runtime"),
+                &format!(
+                    "{lines}
+exec {RUNC} \"$@\""
+                ),
+            )
+        });
         let (child, channel) = spawn_launcher(&LauncherOptions {
             executable,
             state,
@@ -116,6 +141,7 @@ impl Host {
             sdk: path.join("sdk"),
             // What a model's worker is given; an attacker in its place needs none.
             onnxruntime: Some(path.join("sdk/libonnxruntime.so")),
+            runtime,
             id_base: ID_BASE,
             run: RUN.into(),
             // The host's own network is not these tests' to rule.
@@ -125,6 +151,7 @@ impl Host {
         let mut host = Self {
             how,
             directory,
+            _private: private,
             child,
             channel: Some(channel),
             missing: Vec::new(),
@@ -139,7 +166,7 @@ impl Host {
         else {
             panic!("the first event is not ready")
         };
-        let own_users = matches!(how, As::Root | As::WithoutNft);
+        let own_users = !matches!(how, As::User | As::Caged);
         assert_eq!(privileged, own_users, "{missing:?}");
         let forbidden = missing
             .iter()
@@ -286,7 +313,7 @@ impl Drop for Host {
 }
 
 fn on_each_host(test: impl Fn(&mut Host)) {
-    for how in [As::Root, As::User] {
+    for how in [As::Root, As::User, As::Runtime] {
         if let Some(mut host) = Host::start(how) {
             eprintln!("as {how:?}");
             test(&mut host);
@@ -421,7 +448,7 @@ fn an_application_gets_out_nowhere() {
             assert_eq!(found.get(allowed), Some(&"ok"), "{allowed} in {output}");
         }
         // Started as nobody by a test that is root, the pipe is root's.
-        if host.how == As::Root || !rustix::process::geteuid().is_root() {
+        if host.how != As::User || !rustix::process::geteuid().is_root() {
             assert_eq!(found.get("write_stdout_by_name"), Some(&"ok"), "{output}");
         }
         let expected_ok = [
@@ -476,7 +503,7 @@ fn an_application_gets_out_nowhere() {
         let written = state.join("instances/one/storage/new");
         let owner = fs::metadata(&written).unwrap().uid();
         match host.how {
-            As::Root => assert!(owner > ID_BASE && owner % 65536 == 0, "{owner:#x}"),
+            As::Root | As::Runtime => assert!(owner > ID_BASE && owner % 65536 == 0, "{owner:#x}"),
             _ => assert_eq!(owner, fs::metadata(state.join("device/key")).unwrap().uid()),
         }
     });
@@ -911,8 +938,10 @@ fn fifty_starts_leave_nothing_behind() {
             "start as {:?}: median {:?}, slowest {:?}",
             host.how, times[25], times[49]
         );
+        // A runtime is started twice for a container.
+        let bound = if host.how == As::Runtime { 500 } else { 30 };
         assert!(
-            times[0] < Duration::from_millis(30),
+            times[0] < Duration::from_millis(bound),
             "the fastest start took {:?}",
             times[0]
         );
@@ -948,12 +977,20 @@ fn an_instance_is_removed_with_all_its_files_but_not_while_it_runs() {
 #[test]
 fn what_cannot_start_says_why_and_the_launcher_goes_on() {
     on_each_host(|host| {
+        // A runtime says it in its own words.
+        let (no_program, no_right) = match host.how {
+            As::Runtime => (
+                "\"no-such-program\": executable file not",
+                "permission denied",
+            ),
+            _ => ("/usr/bin/no-such-program", "start the program"),
+        };
         let refusals = [
             ("../one", vec!["true"], "instance \"../one\""),
             ("three", vec!["true"], "instances/three"),
-            ("one", vec!["no-such-program"], "/usr/bin/no-such-program"),
+            ("one", vec!["no-such-program"], no_program),
             ("one", vec![], "the command"),
-            ("one", vec!["/panorama/probe.py"], "start the program"),
+            ("one", vec!["/panorama/probe.py"], no_right),
         ];
         for (instance, command, expected) in refusals {
             let refused = host.try_application(instance, &command).map(drop);

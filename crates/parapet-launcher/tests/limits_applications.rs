@@ -76,6 +76,7 @@ impl Host {
             libexec: path.join("libexec"),
             sdk: path.join("sdk"),
             onnxruntime: None,
+            runtime: None,
             run: parapet_sandbox::launcher_process::RUN.into(),
             network: None,
             // Of this test process alone: groups of others are none of its business.

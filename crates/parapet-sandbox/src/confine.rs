@@ -115,10 +115,11 @@ pub fn worker(worker: Worker) -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// The launcher's own filter. Its children inherit it.
-pub fn launcher() -> Result<(), ConfineError> {
+/// The launcher's own filter. Its children inherit it, an OCI runtime among them where one is to
+/// run applications.
+pub fn launcher(runtime: bool) -> Result<(), ConfineError> {
     if kernel::has_filters() {
-        Filters::launcher()?.install(Threads::All)?;
+        Filters::launcher(runtime)?.install(Threads::All)?;
     }
     Ok(())
 }

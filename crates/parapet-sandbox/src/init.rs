@@ -8,8 +8,9 @@ use rustix::process::{WaitOptions, wait};
 
 use crate::kernel;
 
-/// Never returns; `main` is the application's own process. Every signal is blocked.
-pub(crate) fn run(main: u32) -> ! {
+/// Never returns; `main` is the application's own process, `None` where somebody else waits for
+/// that. Every signal is blocked.
+pub(crate) fn run(main: Option<u32>) -> ! {
     // With the channel to the parent, which learns so that this process has become its program.
     if kernel::close_all().is_err() {
         kernel::exit_now(126);
@@ -23,11 +24,11 @@ pub(crate) fn run(main: u32) -> ! {
     }
 }
 
-fn reap(main: u32) {
+fn reap(main: Option<u32>) {
     loop {
         match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => {
-                if pid.as_raw_nonzero().get() as u32 == main {
+                if Some(pid.as_raw_nonzero().get() as u32) == main {
                     let signal = status.terminating_signal().map(|signal| 128 + signal);
                     kernel::exit_now(status.exit_status().or(signal).unwrap_or(128));
                 }

@@ -328,6 +328,12 @@ pub(crate) fn unshare_user_and_mounts() -> io::Result<()> {
     }))
 }
 
+/// Moves this process into a mount namespace of its own.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: the flag is a number; memory and descriptors stay as they are.
+    check(i64::from(unsafe { libc::unshare(libc::CLONE_NEWNS) }))
+}
+
 /// Moves this thread into a network namespace of its own, without any interface up.
 pub(crate) fn unshare_network() -> io::Result<()> {
     // SAFETY: the flag is a number; memory and descriptors stay as they are.

@@ -168,6 +168,9 @@ pub enum LaunchEvent {
         privileged: bool,
         /// How the networks are kept apart.
         network: NetworkFound,
+        /// What starts applications: `own`, a runtime with its version and path, or `none`, for a
+        /// reason that is among what is missing.
+        applications: String,
         /// What the host does not give, a sentence each, for the operator.
         missing: Vec<String>,
     },

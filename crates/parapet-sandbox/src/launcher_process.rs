@@ -43,6 +43,8 @@ pub struct LauncherOptions {
     pub sdk: PathBuf,
     /// ONNX Runtime's shared library, where there is one.
     pub onnxruntime: Option<PathBuf>,
+    /// The OCI runtime that applications are run by; `None` for our own set-up.
+    pub runtime: Option<PathBuf>,
     /// First host user and group of Parapet, [`ID_BASE`] when in doubt.
     pub id_base: u32,
     /// Where the camera zone is kept while nobody runs: [`RUN`] when in doubt. On a file system
@@ -157,6 +159,9 @@ fn command(options: &LauncherOptions) -> Command {
         .stdin(Stdio::null());
     if let Some(onnxruntime) = &options.onnxruntime {
         command.arg("--onnxruntime").arg(onnxruntime);
+    }
+    if let Some(runtime) = &options.runtime {
+        command.arg("--runtime").arg(runtime);
     }
     name_ports(&mut command, options.network.as_ref());
     command

@@ -5,7 +5,8 @@
 //! launcher and gives up root), [`split`] (how both meet as two services), [`remove`] (how a
 //! directory that others wrote goes), [`zones`] (which port is whose, and the rules that follow),
 //! [`namespace`] (networks as handles), [`programs`] (`ip`, `nft` and their like), [`fscrypt`]
-//! (directories that the file system encrypts), [`gateway`] (an application's way out), [`cgroup`] (what a
+//! (directories that the file system encrypts), [`oci`] (applications by a runtime of the
+//! operator's choice), [`gateway`] (an application's way out), [`cgroup`] (what a
 //! process may use), [`examine`] (how `parapet doctor` looks at the host), [`inherited`] (how what
 //! is started finds its channel) and [`failure`] (how it says why it ends).
 //! Holds no policy of its own and parses nothing that a camera, a package or a network peer wrote.
@@ -25,6 +26,7 @@ mod landlock;
 pub mod launch;
 pub mod launcher_process;
 pub mod namespace;
+pub mod oci;
 pub mod programs;
 pub mod remove;
 pub mod root;

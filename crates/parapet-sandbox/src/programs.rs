@@ -1,8 +1,9 @@
 //! `ip`, `nft` and their like, run by their full paths, with an empty environment and words of our
 //! own.
 //!
-//! The only programs that Parapet's privileged parts run: `ip` and `nft` by the launcher, the TPM's
-//! tools and `cp` by the agent before it gives root up. Bounded in time and in what is read of
+//! The only programs that Parapet's privileged parts run: `ip` and `nft` by the launcher, and the
+//! OCI runtime that an operator names ([`crate::oci`]), which is asked for its version here; the
+//! TPM's tools and `cp` by the agent before it gives root up. Bounded in time and in what is read of
 //! them; the environment's `PATH` is never asked. Decides nothing.
 
 use std::fs::File;
@@ -85,6 +86,11 @@ impl Program {
     /// `cp` of coreutils.
     pub fn cp() -> Result<Self, ProgramError> {
         Self::find("cp", "coreutils")
+    }
+
+    /// The one at `path`, which somebody has looked at.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self(path.to_owned())
     }
 
     fn find(name: &'static str, package: &'static str) -> Result<Self, ProgramError> {

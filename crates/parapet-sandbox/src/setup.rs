@@ -37,10 +37,10 @@ use crate::spawn::{Command, Limits, Network, Program, Sandbox, Users};
 
 /// Where the new root is attached before it becomes `/`. Any directory will do that every host
 /// has; what it hides here is out of reach a moment later anyway.
-const STAGE: &str = "/tmp";
+pub(crate) const STAGE: &str = "/tmp";
 
 /// Files of `/proc` that say or do too much; nothing is lost where one is missing.
-const MASKED_FILES: [&str; 6] = [
+pub(crate) const MASKED_FILES: [&str; 6] = [
     "kcore",
     "keys",
     "key-users",
@@ -49,9 +49,9 @@ const MASKED_FILES: [&str; 6] = [
     "sysrq-trigger",
 ];
 /// Directories of `/proc` likewise.
-const MASKED_DIRECTORIES: [&str; 4] = ["acpi", "scsi", "asound", "driver"];
+pub(crate) const MASKED_DIRECTORIES: [&str; 4] = ["acpi", "scsi", "asound", "driver"];
 /// Directories of `/proc` to be read only.
-const READ_ONLY: [&str; 5] = ["sys", "bus", "fs", "irq", "tty"];
+pub(crate) const READ_ONLY: [&str; 5] = ["sys", "bus", "fs", "irq", "tty"];
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -328,11 +328,15 @@ fn enter(sandbox: Sandbox, outer: Outer, sync: &OwnedFd) -> Result<(), Failure> 
     limit(limits).at(Step::Limits)?;
     drop_capabilities().at(Step::Capabilities)?;
     set_no_new_privs(true).at(Step::NoNewPrivileges)?;
-    // The root is complete, its paths are final.
-    outer.restrict_files().at(Step::Files)?;
+    // The root is complete, its paths are final. A keeper opens no file; and within rules of its own
+    // it could not pass a signal on to who is outside them.
+    if !matches!(program, Program::Keeper) {
+        outer.restrict_files().at(Step::Files)?;
+    }
     drop(root);
     pass(descriptors).at(Step::Descriptors)?;
     match program {
+        Program::Keeper => keep(outer),
         Program::None => outer.filter_calls().at(Step::Calls),
         Program::First(command) => execute(&command, outer),
         Program::UnderInit(command) => under_init(&command, outer),
@@ -361,7 +365,7 @@ fn become_user(users: Users) -> Result<(), Failure> {
     set_thread_res_uid(uid, uid, uid).at(Step::User)
 }
 
-fn die_with_launcher(sync: &OwnedFd) -> io::Result<()> {
+pub(crate) fn die_with_launcher(sync: &OwnedFd) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // A launcher that died before the line above has closed its end.
     let mut polled = [PollFd::new(sync, PollFlags::empty())];
@@ -376,6 +380,11 @@ fn die_with_launcher(sync: &OwnedFd) -> io::Result<()> {
 }
 
 fn new_root() -> io::Result<OwnedFd> {
+    new_root_at(STAGE)
+}
+
+/// An empty root, attached at `place`: a handle of it.
+pub(crate) fn new_root_at(place: &str) -> io::Result<OwnedFd> {
     let mount = scratch(
         1,
         "0755",
@@ -385,21 +394,21 @@ fn new_root() -> io::Result<OwnedFd> {
         mount.as_fd(),
         c"",
         CWD,
-        STAGE,
+        place,
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )?;
     // The descriptor of a mount goes on naming its root after the move.
     Ok(mount)
 }
 
-fn scratch(mebibytes: u32, mode: &str, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+pub(crate) fn scratch(
+    mebibytes: u32,
+    mode: &str,
+    attributes: MountAttrFlags,
+) -> io::Result<OwnedFd> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(fs.as_fd(), "size", format!("{mebibytes}m"))?;
-    fsconfig_set_string(
-        fs.as_fd(),
-        "nr_inodes",
-        format!("{}", 4096 * mebibytes.clamp(1, 16)),
-    )?;
+    fsconfig_set_string(fs.as_fd(), "nr_inodes", inodes(mebibytes).to_string())?;
     fsconfig_set_string(fs.as_fd(), "mode", mode)?;
     fsconfig_create(fs.as_fd())?;
     Ok(fsmount(
@@ -409,7 +418,13 @@ fn scratch(mebibytes: u32, mode: &str, attributes: MountAttrFlags) -> io::Result
     )?)
 }
 
-fn attach(root: &OwnedFd, entry: &Entry) -> io::Result<()> {
+/// How many files a tmpfs of this size may have: the small ones of an application, and no more than
+/// a kernel should keep.
+pub(crate) fn inodes(mebibytes: u32) -> u32 {
+    4096 * mebibytes.clamp(1, 16)
+}
+
+pub(crate) fn attach(root: &OwnedFd, entry: &Entry) -> io::Result<()> {
     let path = entry.place.to_str().map_err(|_| Errno::INVAL)?;
     let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
     let place = open_below(
@@ -557,7 +572,7 @@ fn limit(limits: Limits) -> io::Result<()> {
     Ok(())
 }
 
-fn drop_capabilities() -> io::Result<()> {
+pub(crate) fn drop_capabilities() -> io::Result<()> {
     clear_ambient_capability_set()?;
     // Root inside is a name only: its programs start without capabilities, for good.
     set_capabilities_secure_bits(
@@ -580,7 +595,7 @@ fn drop_capabilities() -> io::Result<()> {
     Ok(())
 }
 
-fn pass(descriptors: Vec<OwnedFd>) -> io::Result<()> {
+pub(crate) fn pass(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     // First out of the way, so that placing one cannot overwrite another.
     let lifted = descriptors
         .iter()
@@ -611,6 +626,15 @@ fn execute(command: &Command, outer: Outer) -> Result<(), Failure> {
     Err(last).at(Step::Execute)
 }
 
+/// Stays as the first process of namespaces that an OCI runtime puts an application into: an init
+/// that has started nothing, ends with the launcher, and whose end is that of all others.
+fn keep(outer: Outer) -> Result<(), Failure> {
+    kernel::set_signals(Signals::Blocked).at(Step::Signals)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Init)?;
+    outer.filter_calls().at(Step::Calls)?;
+    crate::init::run(None)
+}
+
 /// Stays as the first process of an application. It is this program's own copy and not a program
 /// of the image, since an image may lack anything; it holds no descriptor and its memory cannot be
 /// read from inside.
@@ -622,7 +646,7 @@ fn under_init(command: &Command, outer: Outer) -> Result<(), Failure> {
             drop(pidfd);
             set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Init)?;
             outer.filter_calls().at(Step::Calls)?;
-            crate::init::run(pid)
+            crate::init::run(Some(pid))
         }
     }
 }

@@ -71,6 +71,8 @@ pub enum Program {
     First(Command),
     /// It stays as an init that starts this program, reaps, and passes SIGTERM on to everybody.
     UnderInit(Command),
+    /// It stays as an init that starts nothing: others are put into its namespaces.
+    Keeper,
     /// It ends with success after the last step before a program: to try out a host.
     None,
 }
@@ -112,6 +114,9 @@ pub struct Sandbox {
 pub struct Running {
     pid: u32,
     pidfd: OwnedFd,
+    /// The first process of the namespaces, where that is another: signals are its business, and
+    /// it ends with this one.
+    keeper: Option<Box<Running>>,
 }
 
 /// Why a process could not be started.
@@ -152,6 +157,14 @@ pub enum SpawnError {
     /// The child neither failed nor succeeded.
     #[error("set up a process within {} s", SETUP_LIMIT.as_secs())]
     Timeout,
+    /// An OCI runtime, or what is done for it.
+    #[error("start an application by {runtime}: {said}")]
+    Runtime {
+        /// Its name and version.
+        runtime: String,
+        /// What failed, in its words or ours.
+        said: String,
+    },
     /// The socket to the child.
     #[error("talk to a process during its set-up")]
     Sync(#[source] io::Error),
@@ -164,20 +177,43 @@ impl Running {
         self.pid
     }
 
+    pub(crate) fn new(pid: u32, pidfd: OwnedFd) -> Self {
+        Self {
+            pid,
+            pidfd,
+            keeper: None,
+        }
+    }
+
+    /// The same, within the namespaces of `keeper`.
+    pub(crate) fn kept_by(mut self, keeper: Self) -> Self {
+        self.keeper = Some(Box::new(keeper));
+        self
+    }
+
     /// Asks it, or everybody under its init, to end.
     pub fn terminate(&self) -> io::Result<()> {
-        self.signal(Signal::TERM)
+        self.first().signal(Signal::TERM)
     }
 
     /// Ends it and everything in its PID namespace.
     pub fn kill(&self) -> io::Result<()> {
-        self.signal(Signal::KILL)
+        self.first().signal(Signal::KILL)
     }
 
     /// Reaps it once its descriptor is readable: the exit code, or 128 + signal.
     /// `None` while it still runs.
     pub fn reap(&self) -> io::Result<Option<i32>> {
-        self.wait(WaitIdOptions::NOHANG)
+        let code = self.wait(WaitIdOptions::NOHANG)?;
+        if let (Some(_), Some(keeper)) = (code, &self.keeper) {
+            // Whoever is left of the application goes with it.
+            keeper.destroy();
+        }
+        Ok(code)
+    }
+
+    fn first(&self) -> &Self {
+        self.keeper.as_deref().unwrap_or(self)
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
@@ -211,7 +247,10 @@ impl Running {
     /// Ends it without mercy and waits for that.
     pub fn destroy(&self) {
         // Errors here mean that it is gone: the only outcome that the caller asks for.
-        let _ = self.kill();
+        if let Some(keeper) = &self.keeper {
+            keeper.destroy();
+        }
+        let _ = self.signal(Signal::KILL);
         let _ = self.wait(WaitIdOptions::empty());
     }
 }
@@ -254,10 +293,10 @@ pub fn spawn_prepared<T>(
         Side::Parent(pid, pidfd) => {
             drop(visit);
             drop(theirs);
-            let running = Running { pid, pidfd };
+            let running = Running::new(pid, pidfd);
             let command = match &sandbox.program {
                 Program::First(command) | Program::UnderInit(command) => Some(command),
-                Program::None => None,
+                Program::Keeper | Program::None => None,
             };
             let prepared = set_users(sandbox.users, pid)
                 .and_then(|()| sandbox.place.take(pid).map_err(SpawnError::Place))
@@ -289,7 +328,7 @@ pub(crate) fn spawn_bare(
         }
         Side::Parent(pid, pidfd) => {
             drop(theirs);
-            let running = Running { pid, pidfd };
+            let running = Running::new(pid, pidfd);
             place
                 .take(pid)
                 .map_err(SpawnError::Place)
@@ -326,7 +365,7 @@ pub fn spawn_task(
             drop(reader);
             setup::run_task(work, writer)
         }
-        Side::Parent(pid, pidfd) => Ok((Running { pid, pidfd }, reader)),
+        Side::Parent(pid, pidfd) => Ok((Running::new(pid, pidfd), reader)),
     }
 }
 
@@ -346,6 +385,23 @@ fn set_users(users: Users, pid: u32) -> Result<(), SpawnError> {
     Ok(())
 }
 
+/// Waits until a child has said something, or has closed its end.
+pub(crate) fn readable(sync: &OwnedFd, limit: Duration) -> Result<(), SpawnError> {
+    let limit = Timespec {
+        tv_sec: limit.as_secs().cast_signed(),
+        tv_nsec: 0,
+    };
+    let mut polled = [PollFd::new(sync, PollFlags::IN)];
+    loop {
+        match poll(&mut polled, Some(&limit)) {
+            Ok(0) => return Err(SpawnError::Timeout),
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(SpawnError::Sync(errno.into())),
+        }
+    }
+}
+
 /// Lets the child go on and waits for its program or its report.
 fn supervise(
     sync: &OwnedFd,
@@ -354,19 +410,7 @@ fn supervise(
 ) -> Result<(), SpawnError> {
     let failed = |errno: Errno| SpawnError::Sync(errno.into());
     send(sync, b"!", SendFlags::NOSIGNAL).map_err(failed)?;
-    let limit = Timespec {
-        tv_sec: SETUP_LIMIT.as_secs().cast_signed(),
-        tv_nsec: 0,
-    };
-    let mut polled = [PollFd::new(sync, PollFlags::IN)];
-    loop {
-        match poll(&mut polled, Some(&limit)) {
-            Ok(0) => return Err(SpawnError::Timeout),
-            Ok(_) => break,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-    }
+    readable(sync, SETUP_LIMIT)?;
     let mut bytes = [0; Report::LENGTH];
     let (received, _) = recv(sync, &mut bytes, RecvFlags::empty()).map_err(failed)?;
     if received == 0 {

@@ -71,6 +71,8 @@ enum RequestError {
         "start an application: this host allows no user namespaces; allow them, or start as root"
     )]
     NoSandbox,
+    #[error("start an application by {0}")]
+    NoRuntime(String),
     #[error("{step}")]
     Files {
         step: &'static str,
@@ -142,6 +144,7 @@ impl<'a> Requests<'a> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             privileged: self.host.isolation == Isolation::Users,
             network: self.host.zones.found().clone(),
+            applications: self.host.starter.described(),
             missing: self.host.missing.clone(),
         })?;
         loop {

@@ -1,12 +1,14 @@
 //! How a process is started: what it is given, in the one order that the sandbox needs.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use parapet_sandbox::bare::{self, Bare};
 use parapet_sandbox::confine;
 use parapet_sandbox::failure;
 use parapet_sandbox::gateway::{Inside, furnish};
 use parapet_sandbox::launch::{Resources, Worker};
+use parapet_sandbox::oci::{self, Containment};
 use parapet_sandbox::spawn::{
     Limits, Network, Program, Sandbox, SpawnError, spawn, spawn_prepared,
 };
@@ -15,7 +17,8 @@ use rustix::io::Errno;
 
 use super::directories::own;
 use super::{Gateway, Kind, MAX_PROCESSES, Process, RequestError, Requests, files};
-use crate::host::{Host, Isolation};
+use crate::accelerators;
+use crate::host::{Host, Isolation, Starter};
 use crate::limits;
 use crate::names::{Image, Name};
 use crate::roots::{self, Extras};
@@ -115,6 +118,9 @@ impl Requests<'_> {
         if self.host.isolation == Isolation::Bare {
             return Err(RequestError::NoSandbox);
         }
+        if let Starter::Nothing(reason) = &self.host.starter {
+            return Err(RequestError::NoRuntime(reason.clone()));
+        }
         let limits = limits::application(wanted.resources)?;
         let command = roots::application_command(wanted.command, wanted.environment)?;
         let users = self.directories(&instance, &node)?;
@@ -148,14 +154,32 @@ impl Requests<'_> {
             limits: self.limits(wanted.resources.processes.into()),
             place: group.place()?,
         };
-        let (running, (network, gateway)) = spawn_prepared(sandbox, |pid| {
+        let prepare = |pid| {
             let network = Inside::of(pid);
             let gateway = gateway.then(|| match &network {
                 Ok(network) => furnish(network).map_err(|error| failure::with_causes(&error)),
                 Err(error) => Err(failure::with_causes(error)),
             });
             (network.ok(), gateway)
-        })?;
+        };
+        let (running, (network, gateway)) = match &self.host.starter {
+            Starter::Runtime(runtime) => {
+                let devices = if wanted.gpu {
+                    accelerators::numbers(Path::new("/dev"))
+                } else {
+                    Vec::new()
+                };
+                let containment = Containment {
+                    runtime,
+                    groups: &self.host.groups,
+                    group: &group,
+                    limits: &limits,
+                    devices: &devices,
+                };
+                oci::spawn_prepared(sandbox, containment, prepare)
+            }
+            Starter::Own | Starter::Nothing(_) => spawn_prepared(sandbox, prepare),
+        }?;
         let kind = Kind::Application { instance };
         Ok((Process::new(running, kind, network, group), gateway))
     }

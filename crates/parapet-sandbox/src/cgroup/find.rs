@@ -69,6 +69,8 @@ pub enum Version {
 /// A hierarchy that has something we need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
+    /// Where it is mounted.
+    pub(super) place: PathBuf,
     /// The group that ours are made in.
     pub(super) base: PathBuf,
     pub(super) version: Version,
@@ -83,7 +85,7 @@ pub(super) fn hierarchies(
     offered: impl Fn(&Path) -> String,
 ) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
-    for mount in mountinfo.lines().filter_map(Mount::parse) {
+    for mount in places_of(mountinfo) {
         let (base, names) = match mount.version {
             Version::One => (PathBuf::from(mount.place), mount.options.to_owned()),
             Version::Two => {
@@ -102,6 +104,7 @@ pub(super) fn hierarchies(
             .collect();
         if !controllers.is_empty() {
             found.push(Found {
+                place: PathBuf::from(mount.place),
                 base,
                 version: mount.version,
                 controllers,
@@ -109,6 +112,29 @@ pub(super) fn hierarchies(
         }
     }
     found
+}
+
+/// The hierarchy of version 1 that says who may use which device, if there is one beside all others.
+pub(super) fn devices(mountinfo: &str) -> Option<PathBuf> {
+    places_of(mountinfo)
+        .find(|mount| mount.version == Version::One && mount.options.split(',').any(is_devices))
+        .map(|mount| PathBuf::from(mount.place))
+}
+
+fn is_devices(option: &str) -> bool {
+    option == "devices"
+}
+
+/// Where hierarchies are mounted, the last one first.
+pub(super) fn places(mountinfo: &str) -> Vec<PathBuf> {
+    let places: Vec<_> = places_of(mountinfo)
+        .map(|mount| PathBuf::from(mount.place))
+        .collect();
+    places.into_iter().rev().collect()
+}
+
+fn places_of(mountinfo: &str) -> impl Iterator<Item = Mount<'_>> {
+    mountinfo.lines().filter_map(Mount::parse)
 }
 
 /// Our group is made in the mount's root, where every start of the launcher finds what an earlier
@@ -209,6 +235,15 @@ mod tests {
         });
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].controllers, [Controller::Memory, Controller::Pids]);
+    }
+
+    #[test]
+    fn every_hierarchy_is_found_for_a_runtime_that_shall_see_ours_alone() {
+        let devices_too = format!("{HYBRID}37 30 0:33 / /d rw - cgroup cgroup rw,devices\n");
+        assert_eq!(places(&devices_too).len(), 7);
+        assert_eq!(devices(&devices_too), Some("/d".into()));
+        assert_eq!(devices(HYBRID), None);
+        assert_eq!(places(UNIFIED), [PathBuf::from("/sys/fs/cgroup")]);
     }
 
     #[test]

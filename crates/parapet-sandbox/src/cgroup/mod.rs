@@ -15,18 +15,19 @@ mod settings;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
 
 pub use find::{Controller, Version};
-use find::{Found, hierarchies};
+use find::{Found, devices, hierarchies, places};
 use settings::{Setting, settings};
 
 /// How long the end of killed processes is waited for; the kernel needs milliseconds unless a
@@ -145,6 +146,10 @@ pub struct Groups {
 /// Our part of a hierarchy: the launcher's directory, locked, in the common one.
 #[derive(Debug)]
 struct Hierarchy {
+    /// Where it is mounted.
+    place: PathBuf,
+    /// Of the launcher's directory.
+    path: PathBuf,
     base: OwnedFd,
     common_name: String,
     common: OwnedFd,
@@ -174,7 +179,7 @@ impl Groups {
             &read("/proc/self/cgroup"),
             |base| fs::read_to_string(base.join("cgroup.controllers")).unwrap_or_default(),
         );
-        let common = format!("parapet-{id_base:x}");
+        let common = common_name(id_base);
         let mut ours = Vec::new();
         // By reason: an ordinary user is refused everything for one and the same.
         let mut lost: Vec<(String, Vec<Controller>)> = Vec::new();
@@ -244,6 +249,52 @@ impl Groups {
         Ok(group)
     }
 
+    /// Has groups that say who may use which device too, where the host has a hierarchy for that
+    /// (version 1; in version 2 it is said otherwise). For an OCI runtime, which writes them.
+    pub fn with_devices(&mut self, id_base: u32) -> io::Result<()> {
+        let Some(place) = devices(&fs::read_to_string("/proc/self/mountinfo")?) else {
+            return Ok(());
+        };
+        if self.hierarchies.iter().all(|h| h.place != place) {
+            let base = openat(CWD, &place, DIRECTORY, Mode::empty())?;
+            let common = common_name(id_base);
+            let found = Found {
+                base: place.clone(),
+                place,
+                version: Version::One,
+                controllers: Vec::new(),
+            };
+            let made = Hierarchy::make_again(&found, base.as_fd(), &common)?;
+            self.hierarchies.push(Rc::new(made));
+        }
+        Ok(())
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hierarchies.is_empty()
+    }
+
+    /// In a mount namespace of the caller's own: leaves of all hierarchies this launcher's part
+    /// alone to be seen, as if it were the whole, and of those without one nothing. What is then
+    /// started finds a [`Group`] by its name below the root, and reaches no other's.
+    pub(crate) fn show_alone(&self) -> io::Result<()> {
+        for place in places(&fs::read_to_string("/proc/self/mountinfo")?) {
+            match self.hierarchies.iter().find(|h| h.place == place) {
+                Some(hierarchy) => {
+                    // By its path: the handle is the mount's that the caller has left.
+                    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+                    let own = open_tree(CWD, &hierarchy.path, flags)?;
+                    let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+                    move_mount(&own, c"", CWD, &place, onto)?;
+                }
+                None => unmount(&place, UnmountFlags::DETACH)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Lets go of everything as a launcher that is killed does: locks fall, groups and processes
     /// stay.
     pub fn abandon(self) {
@@ -290,6 +341,10 @@ impl Drop for Groups {
             let _ = hierarchy.remove();
         }
     }
+}
+
+fn common_name(id_base: u32) -> String {
+    format!("parapet-{id_base:x}")
 }
 
 fn absent_sentence(absent: &[Controller]) -> String {
@@ -343,7 +398,11 @@ impl Hierarchy {
                 if controllers.is_empty() {
                     return Ok(None);
                 }
-                Self::make_again(base.as_fd(), found.version, &controllers, common).map(Some)
+                let found = Found {
+                    controllers: controllers.clone(),
+                    ..found.clone()
+                };
+                Self::make_again(&found, base.as_fd(), common).map(Some)
             });
         match made {
             Ok(made) => made,
@@ -356,15 +415,10 @@ impl Hierarchy {
         }
     }
 
-    fn make_again(
-        base: BorrowedFd<'_>,
-        version: Version,
-        controllers: &[Controller],
-        common: &str,
-    ) -> io::Result<Self> {
+    fn make_again(found: &Found, base: BorrowedFd<'_>, common: &str) -> io::Result<Self> {
         let mut last = io::Error::from(Errno::AGAIN);
         for _ in 0..TRIES {
-            match Self::make(base, version, controllers, common) {
+            match Self::make(found, base, common) {
                 // Another launcher has removed the common directory under our hands.
                 Err(error) if is_gone(&error) => last = error,
                 other => return other,
@@ -373,12 +427,13 @@ impl Hierarchy {
         Err(last)
     }
 
-    fn make(
-        base: BorrowedFd<'_>,
-        version: Version,
-        controllers: &[Controller],
-        common_name: &str,
-    ) -> io::Result<Self> {
+    fn make(found: &Found, base: BorrowedFd<'_>, common_name: &str) -> io::Result<Self> {
+        let Found {
+            version,
+            controllers,
+            ..
+        } = found;
+        let version = *version;
         make_directory(base, common_name)?;
         let common = openat(base, common_name, DIRECTORY, Mode::empty())?;
         // Held while a launcher's directory is made but not locked yet.
@@ -395,13 +450,15 @@ impl Hierarchy {
         }
         flock(&common, FlockOperation::Unlock)?;
         Ok(Self {
+            place: found.place.clone(),
+            path: found.base.join(common_name).join(&name),
             base: base.try_clone_to_owned()?,
             common_name: common_name.to_owned(),
             common,
             name,
             own,
             version,
-            controllers: controllers.to_vec(),
+            controllers: controllers.clone(),
         })
     }
 
@@ -616,6 +673,12 @@ impl Group {
                 source,
             })?;
         Ok(Place { processes })
+    }
+
+    /// Its name, below this launcher's own groups.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Process IDs of the tree as this process sees them; empty without any control group.

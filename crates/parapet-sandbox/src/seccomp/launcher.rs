@@ -94,3 +94,44 @@ pub(super) const POLICY: Policy = Policy {
     absent: &[],
     kill: &[],
 };
+
+/// What an OCI runtime does beside that, which inherits this filter. It attaches a list of devices
+/// to a control group of version 2 as a program of the kernel.
+const RUNTIME: &[Rule] = &[
+    may_if("bpf", &[is(0, BPF_PROG_LOAD)], "a list of devices"),
+    may_if("bpf", &[is(0, BPF_PROG_ATTACH)], "to a control group"),
+    may_if("bpf", &[is(0, BPF_PROG_DETACH)], "an older list goes"),
+    may_if("bpf", &[is(0, BPF_PROG_GET_FD_BY_ID)], "likewise"),
+    may_if("bpf", &[is(0, BPF_PROG_QUERY)], "whether there is one"),
+];
+// `enum bpf_cmd` of the kernel's uapi/linux/bpf.h.
+const BPF_PROG_LOAD: u32 = 5;
+const BPF_PROG_ATTACH: u32 = 8;
+const BPF_PROG_DETACH: u32 = 9;
+const BPF_PROG_GET_FD_BY_ID: u32 = 13;
+const BPF_PROG_QUERY: u32 = 16;
+
+/// Where an operator has applications run by an OCI runtime: the price of the choice.
+pub(super) const WITH_RUNTIME: Policy = Policy {
+    name: "launcher_with_runtime",
+    allow: &[
+        MEMORY,
+        TIME,
+        PROCESS,
+        DESCRIPTORS,
+        READ_FILES,
+        WRITE_FILES,
+        QUESTIONS,
+        PROGRAMS,
+        MORE,
+        ASK_OF_ITSELF,
+        PAIRS,
+        SOCKETS,
+        NETWORK,
+        SANDBOXES,
+        ZONES,
+        RUNTIME,
+    ],
+    absent: &[],
+    kill: &[],
+};

@@ -17,6 +17,7 @@ mod hostile;
 mod infer;
 mod ingest;
 mod launcher;
+mod profile;
 mod worker;
 
 #[cfg(test)]
@@ -29,6 +30,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::launch::Worker;
+
+pub(crate) use profile::application as application_profile;
 
 /// One way in which a call is allowed. Several rules for a call: one of them has to fit.
 #[derive(Debug, Clone, Copy)]
@@ -227,9 +230,13 @@ impl Filters {
         Self::compile(&application::POLICY)
     }
 
-    /// What the launcher may do.
-    pub(crate) fn launcher() -> Result<Self, FilterError> {
-        Self::compile(&launcher::POLICY)
+    /// What the launcher may do; with the calls of an OCI runtime where it starts one.
+    pub(crate) fn launcher(runtime: bool) -> Result<Self, FilterError> {
+        Self::compile(if runtime {
+            &launcher::WITH_RUNTIME
+        } else {
+            &launcher::POLICY
+        })
     }
 
     fn compile(policy: &Policy) -> Result<Self, FilterError> {

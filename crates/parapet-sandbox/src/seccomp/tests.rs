@@ -12,7 +12,7 @@ use super::{
 };
 use crate::kernel::{Tried, try_calls};
 
-const POLICIES: [&Policy; 8] = [
+const POLICIES: [&Policy; 9] = [
     &worker::INGEST,
     &worker::CODEC,
     &worker::INFER,
@@ -21,6 +21,7 @@ const POLICIES: [&Policy; 8] = [
     &infer::POLICY,
     &application::POLICY,
     &launcher::POLICY,
+    &launcher::WITH_RUNTIME,
 ];
 
 const HOSTILE: [&[Rule]; 5] = [
@@ -55,7 +56,7 @@ impl Condition {
 
 impl Rule {
     /// Arguments with which it fits.
-    fn fitting(&self) -> Arguments {
+    pub(super) fn fitting(&self) -> Arguments {
         let mut arguments = [0; 6];
         for condition in self.when {
             arguments[usize::from(condition.argument)] |= u64::from(condition.examples().0);
@@ -65,7 +66,7 @@ impl Rule {
     }
 
     /// Arguments with which it does not, one set for each condition.
-    fn unfitting(&self) -> Vec<Arguments> {
+    pub(super) fn unfitting(&self) -> Vec<Arguments> {
         let broken = self.when.iter().map(|condition| {
             let mut arguments = self.fitting();
             arguments[usize::from(condition.argument)] = u64::from(condition.examples().1);
@@ -81,7 +82,7 @@ impl Rule {
 
 impl Policy {
     /// What the tables say, read without the compiler.
-    fn verdict(&self, call: &str, arguments: &Arguments) -> Tried {
+    pub(super) fn verdict(&self, call: &str, arguments: &Arguments) -> Tried {
         let names = |rules: &[Rule]| {
             rules
                 .iter()
@@ -100,7 +101,7 @@ impl Policy {
         }
     }
 
-    fn rules(&self) -> impl Iterator<Item = &Rule> {
+    pub(super) fn rules(&self) -> impl Iterator<Item = &Rule> {
         let groups = self.allow.iter().chain(self.kill).copied();
         groups.chain([self.absent]).flatten()
     }
@@ -192,10 +193,11 @@ fn hostile_calls_end_a_worker_and_are_refused_to_all_others() {
     };
     for policy in POLICIES {
         let filters = Filters::compile(policy).unwrap();
-        let worker = !["application", "launcher"].contains(&policy.name);
-        let tools: BTreeSet<_> = match policy.name {
-            "launcher" => hostile::NAMESPACES.iter().map(|rule| rule.call).collect(),
-            _ => BTreeSet::new(),
+        let launcher = policy.name.starts_with("launcher");
+        let worker = policy.name != "application" && !launcher;
+        let tools: BTreeSet<_> = match launcher {
+            true => hostile::NAMESPACES.iter().map(|rule| rule.call).collect(),
+            false => BTreeSet::new(),
         };
         let calls: Vec<_> = HOSTILE
             .concat()
