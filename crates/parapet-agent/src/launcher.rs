@@ -67,6 +67,8 @@ pub(crate) enum StartError {
 pub(crate) struct Host {
     /// Whether every process has a user of its own.
     pub(crate) privileged: bool,
+    /// What starts applications: `own`, a runtime with its version and path, or `none`.
+    pub(crate) applications: String,
     /// What is missing, a sentence each.
     pub(crate) missing: Vec<String>,
     /// How the networks are kept apart.
@@ -178,6 +180,7 @@ impl Launcher {
             version,
             privileged,
             network,
+            applications,
             missing,
         } = ready.header
         else {
@@ -210,6 +213,7 @@ impl Launcher {
             Self { shared },
             Host {
                 privileged,
+                applications,
                 missing,
                 network: NetworkReport {
                     separation: match network.separation {

@@ -328,6 +328,7 @@ async fn appliance(
     for missing in &host.missing {
         tracing::warn!(privileged = host.privileged, "{missing}");
     }
+    tracing::info!(by = host.applications, "start of applications");
     tracing::info!(separation = %host.network.separation, "networks of cameras and uplink");
     for missing in &host.network.missing {
         tracing::warn!(separation = %host.network.separation, "{missing}");

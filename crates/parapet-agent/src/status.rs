@@ -37,6 +37,11 @@ pub struct Status {
     /// Whether the file system encrypts the state directory.
     #[serde(default)]
     pub encrypted: bool,
+    /// What starts applications: `own` for the launcher's own set-up, an OCI runtime with its
+    /// version and path, or `none`, for a reason that is among what is missing. Empty where an
+    /// older agent wrote this.
+    #[serde(default)]
+    pub applications: String,
     /// The process that writes this.
     pub pid: u32,
     /// The report, as the control plane gets it.
@@ -121,6 +126,7 @@ pub(crate) async fn keep(reporter: &Reporter, root: &Path) {
             missing: reporter.host.missing.clone(),
             keys: Some(reporter.keys),
             encrypted: reporter.encrypted,
+            applications: reporter.host.applications.clone(),
             pid: std::process::id(),
             reported: reporter.report(),
         };

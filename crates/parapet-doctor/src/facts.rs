@@ -82,6 +82,9 @@ pub struct AgentStatus {
     pub cameras: Vec<String>,
     /// What the host does not give, a sentence each.
     pub missing: Vec<String>,
+    /// What starts applications: `own`, a runtime, or `none`; empty where an older agent says
+    /// nothing of it.
+    pub applications: String,
 }
 
 /// A device's certificates.

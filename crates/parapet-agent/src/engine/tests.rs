@@ -74,6 +74,7 @@ impl FakeLauncher {
             version,
             privileged: false,
             network: parapet_sandbox::launch::NetworkFound::flat(Vec::new()),
+            applications: "own".to_owned(),
             missing: Vec::new(),
         });
         while let Ok(Some(packet)) = self.channel.recv::<LaunchRequest>() {

@@ -35,6 +35,23 @@ pub(super) fn missing(facts: &Facts) -> Known<Verdict> {
     })
 }
 
+pub(super) fn runtime(facts: &Facts) -> Known<Verdict> {
+    let status = facts.agent.status.clone()?;
+    let status = status.ok_or_else(|| Unknown::because("no agent has run there yet"))?;
+    match status.applications.as_str() {
+        "own" => Ok(Verdict::ok("the launcher's own set-up")),
+        "none" => {
+            let reason = |missing: &String| missing.starts_with("the runtime of applications");
+            let reasons = status.missing.into_iter().filter(reason);
+            Ok(Verdict::failure("nothing: the runtime cannot be used").with(reasons))
+        }
+        "" => Err(Unknown::because(
+            "the agent that ran last says nothing of it",
+        )),
+        runtime => Ok(Verdict::ok(runtime.to_owned())),
+    }
+}
+
 pub(super) fn secure_boot(facts: &Facts) -> Known<Verdict> {
     Ok(match facts.host.secure_boot.clone()? {
         Some(true) => Verdict::ok("on"),

@@ -304,6 +304,14 @@ pub static CHECKS: &[Check] = &[
         judge: host::missing,
     },
     Check {
+        id: "agent.runtime",
+        group: "host",
+        title: "what starts applications",
+        why: "an OCI runtime with known holes lets an application out, so none starts before it is replaced",
+        remedy: "install runc 1.5.1 or crun 1.29.1 or later, or set runtime = \"own\" in [applications] of the agent's configuration; restart the agent",
+        judge: host::runtime,
+    },
+    Check {
         id: "host.secure-boot",
         group: "host",
         title: "secure boot",

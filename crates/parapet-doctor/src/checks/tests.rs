@@ -77,6 +77,7 @@ fn good() -> Facts {
                 uplink: vec!["eth0".to_owned()],
                 cameras: vec!["eth1".to_owned()],
                 missing: Vec::new(),
+                applications: "own".to_owned(),
             })),
             identity: Ok(Some(Identity {
                 certificate: Validity {
@@ -643,6 +644,15 @@ const CASES: &[(&str, Level, Change)] = &[
     ("agent.missing", Level::Unknown, |f| {
         f.agent.status = Ok(None);
     }),
+    ("agent.runtime", Level::Ok, |f| {
+        status(f).applications = "runc 1.5.1 (/usr/sbin/runc)".to_owned();
+    }),
+    ("agent.runtime", Level::Failure, |f| {
+        status(f).applications = "none".to_owned();
+    }),
+    ("agent.runtime", Level::Unknown, |f| {
+        status(f).applications = String::new();
+    }),
     ("host.secure-boot", Level::Warning, |f| {
         f.host.secure_boot = Ok(Some(false));
     }),
@@ -744,6 +754,7 @@ const NEVER: &[(&str, Level, &str)] = &[
     ("data.modes", Level::Warning, "open or not"),
     ("host.sandbox", Level::Warning, "there or not"),
     ("agent.missing", Level::Failure, "the agent goes on"),
+    ("agent.runtime", Level::Warning, "applications start or not"),
     (
         "host.secure-boot",
         Level::Failure,

@@ -219,6 +219,7 @@ fn agent_status(status: parapet_agent::Status, is_running: bool) -> AgentStatus 
             .iter()
             .map(|missing| plain_to(missing, 600))
             .collect(),
+        applications: plain_to(&status.applications, 600),
     }
 }
 
