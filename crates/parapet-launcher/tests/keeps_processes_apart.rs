@@ -8,6 +8,7 @@
 )]
 
 mod attacker;
+mod runtime;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +32,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 const LIMIT: Duration = Duration::from_mins(1);
 const IMAGE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const NOBODY: u32 = 65534;
-const RUNC: &str = "/usr/sbin/runc";
 
 /// One host at a time: a file that a test has just written cannot be executed while the fork of
 /// another test, not yet at its exec, has it open for writing.
@@ -46,19 +46,21 @@ enum As {
     Caged,
     /// As root, where `nft` is not installed.
     WithoutNft,
-    /// As root, with applications run by an OCI runtime: the host's runc behind a script that
-    /// says it were new enough.
+    /// As root, with applications run by an OCI runtime.
     Runtime,
+    /// As root, with one that is too old.
+    OldRuntime,
 }
 
 struct Host {
     how: As,
     directory: tempfile::TempDir,
     /// Where only its user may write.
-    _private: tempfile::TempDir,
+    private: tempfile::TempDir,
     child: Child,
     channel: Option<Channel>,
     missing: Vec<String>,
+    applications: String,
     next: u64,
     _turn: MutexGuard<'static, ()>,
 }
@@ -72,12 +74,6 @@ impl Host {
         if !matches!(how, As::User | As::Caged) && !root {
             eprintln!("skipped: not root");
             return None;
-        }
-        if how == As::Runtime {
-            assert!(
-                Path::new(RUNC).exists(),
-                "{RUNC} is missing: tools/setup --tests installs it"
-            );
         }
         let directory = tempfile::Builder::new()
             .prefix("parapet-launcher-")
@@ -104,7 +100,7 @@ impl Host {
         fs::copy(env!("CARGO_BIN_EXE_parapet-launcher"), &launcher).unwrap();
         let user = "setpriv --reuid 65534 --regid 65534 --clear-groups";
         let start = match (how, root) {
-            (As::Root | As::Runtime, _) | (As::User, false) => {
+            (As::Root | As::Runtime | As::OldRuntime, _) | (As::User, false) => {
                 format!("exec {} \"$@\"", launcher.display())
             }
             (As::User, true) => {
@@ -124,16 +120,12 @@ impl Host {
         };
         let executable = script(&path.join("start"), &start);
         let private = tempfile::tempdir_in(if root { "/run" } else { "/tmp" }).unwrap();
-        let runtime = (how == As::Runtime).then(|| {
-            let lines = "[ \"$1\" = --version ] && { echo runc version 1.5.1; exit; }";
-            script(
-                &private.path().join("runtime"),
-                &format!(
-                    "{lines}
-exec {RUNC} \"$@\""
-                ),
-            )
-        });
+        let version = match how {
+            As::Runtime => Some("1.5.1"),
+            As::OldRuntime => Some("1.1.5+ds1"),
+            _ => None,
+        };
+        let runtime = version.map(|version| runtime::stand_in(private.path(), version));
         let (child, channel) = spawn_launcher(&LauncherOptions {
             executable,
             state,
@@ -151,16 +143,18 @@ exec {RUNC} \"$@\""
         let mut host = Self {
             how,
             directory,
-            _private: private,
+            private,
             child,
             channel: Some(channel),
             missing: Vec::new(),
+            applications: String::new(),
             next: 1,
             _turn: turn,
         };
         let LaunchEvent::Ready {
             privileged,
             missing,
+            applications,
             ..
         } = host.event()
         else {
@@ -176,6 +170,7 @@ exec {RUNC} \"$@\""
             return None;
         }
         host.missing = missing;
+        host.applications = applications;
         Some(host)
     }
 
