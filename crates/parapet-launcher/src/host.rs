@@ -184,6 +184,13 @@ fn starter(options: &Options, isolation: Isolation, groups: &mut Groups) -> Star
             );
         }
         let runtime = Runtime::find(path).map_err(|error| failure::with_causes(&error))?;
+        if runtime.needs_unified_groups() && !groups.is_unified() {
+            return Err(format!(
+                "{runtime} needs control groups of version 2 alone: boot with \
+                 systemd.unified_cgroup_hierarchy=1, use runc, or set applications.runtime to \
+                 \"own\""
+            ));
+        }
         groups
             .with_devices(options.id_base)
             .map_err(|error| format!("make groups for devices: {error}"))?;

@@ -270,6 +270,12 @@ impl Groups {
         Ok(())
     }
 
+    /// Whether all of them are of version 2.
+    #[must_use]
+    pub fn is_unified(&self) -> bool {
+        self.hierarchies.iter().all(|h| h.version == Version::Two)
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -114,6 +114,13 @@ impl Runtime {
             known: version::judge(&said)?,
         })
     }
+
+    /// Whether it can do with control groups of version 1. crun wants every hierarchy that the
+    /// kernel names, also those that it is shown nothing of.
+    #[must_use]
+    pub fn needs_unified_groups(&self) -> bool {
+        self.known.kind == version::Kind::Crun
+    }
 }
 
 impl fmt::Display for Runtime {
