@@ -8,6 +8,8 @@
 )]
 
 mod attacker;
+#[path = "../../parapet-sandbox/tests/guest/mod.rs"]
+mod guest;
 mod runtime;
 
 use std::collections::BTreeMap;
@@ -46,8 +48,10 @@ enum As {
     Caged,
     /// As root, where `nft` is not installed.
     WithoutNft,
-    /// As root, with applications run by an OCI runtime.
+    /// As root, with applications run by an OCI runtime: runc.
     Runtime,
+    /// Likewise: crun.
+    Crun,
     /// As root, with one that is too old.
     OldRuntime,
 }
@@ -100,7 +104,7 @@ impl Host {
         fs::copy(env!("CARGO_BIN_EXE_parapet-launcher"), &launcher).unwrap();
         let user = "setpriv --reuid 65534 --regid 65534 --clear-groups";
         let start = match (how, root) {
-            (As::Root | As::Runtime | As::OldRuntime, _) | (As::User, false) => {
+            (As::Root | As::Runtime | As::Crun | As::OldRuntime, _) | (As::User, false) => {
                 format!("exec {} \"$@\"", launcher.display())
             }
             (As::User, true) => {
@@ -120,12 +124,7 @@ impl Host {
         };
         let executable = script(&path.join("start"), &start);
         let private = tempfile::tempdir_in(if root { "/run" } else { "/tmp" }).unwrap();
-        let version = match how {
-            As::Runtime => Some("1.5.1"),
-            As::OldRuntime => Some("1.1.5+ds1"),
-            _ => None,
-        };
-        let runtime = version.map(|version| runtime::stand_in(private.path(), version));
+        let runtime = runtime::stand_in(private.path(), how);
         let (child, channel) = spawn_launcher(&LauncherOptions {
             executable,
             state,
@@ -308,7 +307,7 @@ impl Drop for Host {
 }
 
 fn on_each_host(test: impl Fn(&mut Host)) {
-    for how in [As::Root, As::User, As::Runtime] {
+    for &how in runtime::hosts() {
         if let Some(mut host) = Host::start(how) {
             eprintln!("as {how:?}");
             test(&mut host);
@@ -498,7 +497,9 @@ fn an_application_gets_out_nowhere() {
         let written = state.join("instances/one/storage/new");
         let owner = fs::metadata(&written).unwrap().uid();
         match host.how {
-            As::Root | As::Runtime => assert!(owner > ID_BASE && owner % 65536 == 0, "{owner:#x}"),
+            As::Root | As::Runtime | As::Crun => {
+                assert!(owner > ID_BASE && owner % 65536 == 0, "{owner:#x}")
+            }
             _ => assert_eq!(owner, fs::metadata(state.join("device/key")).unwrap().uid()),
         }
     });
@@ -934,7 +935,7 @@ fn fifty_starts_leave_nothing_behind() {
             host.how, times[25], times[49]
         );
         // A runtime is started twice for a container.
-        let bound = if host.how == As::Runtime { 500 } else { 30 };
+        let bound = if runtime::is_used(host.how) { 500 } else { 30 };
         assert!(
             times[0] < Duration::from_millis(bound),
             "the fastest start took {:?}",
@@ -974,10 +975,7 @@ fn what_cannot_start_says_why_and_the_launcher_goes_on() {
     on_each_host(|host| {
         // A runtime says it in its own words.
         let (no_program, no_right) = match host.how {
-            As::Runtime => (
-                "\"no-such-program\": executable file not",
-                "permission denied",
-            ),
+            As::Runtime | As::Crun => ("executable file", "ermission denied"),
             _ => ("/usr/bin/no-such-program", "start the program"),
         };
         let refusals = [

@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use super::{Host, IMAGE, on_each_host, read_until, text, wait_readable};
 
 /// The attacker's executable, in the place of a worker or in an image.
-fn attacker() -> PathBuf {
+pub(super) fn attacker() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_parapet-launcher"))
         .with_file_name("examples")
         .join("attacker")

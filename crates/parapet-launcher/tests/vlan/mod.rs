@@ -1,14 +1,13 @@
 //! Cameras on a VLAN of the uplink's own cable: on this host where its kernel has VLANs, and in a
 //! guest whose kernel has them.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use parapet_sandbox::launch::Separation;
 use parapet_sandbox::zones::Ports;
 
 use super::guest::{self, Guest};
-use super::{Town, ready, run};
+use super::{Town, ready};
 
 /// Set inside of the guest.
 const GUEST: &str = "PARAPET_TEST_GUEST";
@@ -131,18 +130,6 @@ fn vlan_of_the_uplinks_own_cable_is_a_zone_like_a_port() {
     assert!(!town.rules("host").contains("parapet_"));
 }
 
-/// Of this host's Python: what the programs of these tests import.
-fn python() -> Vec<PathBuf> {
-    let listed = "import concurrent.futures.thread, json, os, socket, struct, sys, threading, time\n\
-        import encodings.idna\n\
-        print(*sorted(it.__file__ for it in list(sys.modules.values())\n \
-          if getattr(it, '__file__', None)), sep='\\n')";
-    run("/usr/bin/python3", &["-I", "-c", listed])
-        .lines()
-        .map(PathBuf::from)
-        .collect()
-}
-
 #[test]
 fn all_of_it_holds_on_a_vlan_in_a_guest() {
     if !ready() {
@@ -161,7 +148,7 @@ fn all_of_it_holds_on_a_vlan_in_a_guest() {
             "/usr/sbin/nft",
             "/usr/sbin/sysctl",
         ],
-        files: &python(),
+        files: &guest::python(),
     });
     assert!(log.contains("test result: ok. 1 passed"), "{log}");
     assert!(!log.contains("skipped:"), "{log}");

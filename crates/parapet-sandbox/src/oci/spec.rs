@@ -38,7 +38,7 @@ pub(super) enum Mount {
     Proc,
     /// An empty tmpfs.
     Scratch { place: String, mebibytes: u32 },
-    /// What lies inside a tmpfs: our mount at `source`, which has its restrictions already.
+    /// What lies inside another mount: our own at `source`, which has its restrictions already.
     Within { place: String, source: String },
 }
 
@@ -216,6 +216,10 @@ mod tests {
         Container {
             root: "/tmp/root",
             mounts: &[
+                Mount::Within {
+                    place: "dev/null".to_owned(),
+                    source: "/tmp/root/dev/null".to_owned(),
+                },
                 scratch("dev/shm", 256),
                 Mount::Proc,
                 scratch("tmp", 256),

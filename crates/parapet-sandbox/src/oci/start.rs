@@ -199,6 +199,13 @@ fn furnish(root: &Root) -> Result<Vec<Mount>, Failure> {
                     source: format!("{WITHIN}/{name}"),
                 });
             }
+            // Once more by name: older runtimes bind `/dev` without what is mounted in it.
+            Kind::Tree { .. } if place.starts_with("dev/") => {
+                setup::attach(&made, entry)
+                    .at(&format!("put into the root of a container /{place}"))?;
+                let source = format!("{ROOT}/{place}");
+                mounts.push(Mount::Within { place, source });
+            }
             // A tmpfs is empty but for mounts.
             _ if inside => return Err(format!("put /{place} into a container: it is no mount")),
             _ => setup::attach(&made, entry)
