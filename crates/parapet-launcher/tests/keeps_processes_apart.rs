@@ -3,6 +3,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a failed step of a test is its failure"
 )]
@@ -65,6 +66,8 @@ struct Host {
     channel: Option<Channel>,
     missing: Vec<String>,
     applications: String,
+    /// Whether applications ask for accelerators.
+    gpu: bool,
     next: u64,
     _turn: MutexGuard<'static, ()>,
 }
@@ -147,6 +150,7 @@ impl Host {
             channel: Some(channel),
             missing: Vec::new(),
             applications: String::new(),
+            gpu: false,
             next: 1,
             _turn: turn,
         };
@@ -226,7 +230,7 @@ impl Host {
                 io_bytes_per_second: None,
             },
             gateway,
-            gpu: false,
+            gpu: self.gpu,
         };
         self.send(&request, &[writer.into()]);
         (id, reader)
@@ -498,7 +502,7 @@ fn an_application_gets_out_nowhere() {
         let owner = fs::metadata(&written).unwrap().uid();
         match host.how {
             As::Root | As::Runtime | As::Crun => {
-                assert!(owner > ID_BASE && owner % 65536 == 0, "{owner:#x}")
+                assert!(owner > ID_BASE && owner % 65536 == 0, "{owner:#x}");
             }
             _ => assert_eq!(owner, fs::metadata(state.join("device/key")).unwrap().uid()),
         }

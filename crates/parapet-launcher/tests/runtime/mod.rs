@@ -7,7 +7,7 @@
 //! does, and that a container by our `config.json` holds. Not what newer runtimes have mended.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -175,6 +175,45 @@ fn nothing_of_a_container_is_left_when_it_or_its_launcher_ends() {
     text(output);
 }
 
+/// A node that looks like an accelerator, of a device that no container has otherwise: the
+/// kernel's messages, which whoever may open it may write.
+struct StandIn(PathBuf);
+
+impl StandIn {
+    fn make() -> Self {
+        let path = PathBuf::from(format!("/dev/nvidia{}", 200_000 + std::process::id()));
+        let kind = rustix::fs::FileType::CharacterDevice;
+        let device = rustix::fs::makedev(1, 11);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o666.into(), device).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_container_that_asks_for_accelerators_may_open_them() {
+    for &how in hosts().iter().filter(|how| is_used(**how)) {
+        let Some(mut host) = Host::start(how) else {
+            return;
+        };
+        let node = StandIn::make();
+        let open = format!("exec 2> /dev/null 3> {} && echo opened", node.0.display());
+        for (gpu, expected) in [(true, "opened\n"), (false, "")] {
+            host.gpu = gpu;
+            let (id, _, output) = host.application(&["sh", "-c", &open]);
+            let output = text(output);
+            assert_eq!(output, expected);
+            host.exit_code(id);
+        }
+    }
+}
+
 /// As on a host of either version of control groups.
 fn is_unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
@@ -272,6 +311,6 @@ fn containers_hold_with_control_groups_of_version_2_in_a_guest() {
         ],
         files: &guest::python(),
     });
-    assert!(log.contains("test result: ok. 10 passed"), "{log}");
+    assert!(log.contains("test result: ok. 11 passed"), "{log}");
     assert!(!log.contains("skipped:"), "{log}");
 }

@@ -195,9 +195,10 @@ fn hostile_calls_end_a_worker_and_are_refused_to_all_others() {
         let filters = Filters::compile(policy).unwrap();
         let launcher = policy.name.starts_with("launcher");
         let worker = policy.name != "application" && !launcher;
-        let tools: BTreeSet<_> = match launcher {
-            true => hostile::NAMESPACES.iter().map(|rule| rule.call).collect(),
-            false => BTreeSet::new(),
+        let tools: BTreeSet<_> = if launcher {
+            hostile::NAMESPACES.iter().map(|rule| rule.call).collect()
+        } else {
+            BTreeSet::new()
         };
         let calls: Vec<_> = HOSTILE
             .concat()
