@@ -97,10 +97,6 @@ fn code_of_an_attacker_inside_a_worker_gets_out_nowhere() {
                     "listen" if ingest => outcome == "errno 22",
                     // It may connect, but its channel is connected already (EISCONN).
                     "connect_abstract_by_channel" if ingest => outcome == "errno 106",
-                    // It may listen to itself, for TLS, but its channel is no such socket (EINVAL).
-                    "listen" if ingest => outcome == "errno 22",
-                    // It may bind, but makes no local socket (EBADF).
-                    "listen_abstract" if ingest => outcome == "errno 9",
                     // EPERM, EACCES, or the end by SIGSYS.
                     _ => ["errno 1", "errno 13", "signal 31"].contains(&outcome.as_str()),
                 };
