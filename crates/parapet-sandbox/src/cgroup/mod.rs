@@ -11,6 +11,7 @@
 
 mod find;
 mod settings;
+mod shown;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -22,12 +23,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
 
 pub use find::{Controller, Version};
-use find::{Found, devices, hierarchies, places};
+use find::{Found, hierarchies};
 use settings::{Setting, settings};
 
 /// How long the end of killed processes is waited for; the kernel needs milliseconds unless a
@@ -247,58 +247,6 @@ impl Groups {
             group.alarm = group.watch_memory();
         }
         Ok(group)
-    }
-
-    /// Has groups that say who may use which device too, where the host has a hierarchy for that
-    /// (version 1; in version 2 it is said otherwise). For an OCI runtime, which writes them.
-    pub fn with_devices(&mut self, id_base: u32) -> io::Result<()> {
-        let Some(place) = devices(&fs::read_to_string("/proc/self/mountinfo")?) else {
-            return Ok(());
-        };
-        if self.hierarchies.iter().all(|h| h.place != place) {
-            let base = openat(CWD, &place, DIRECTORY, Mode::empty())?;
-            let common = common_name(id_base);
-            let found = Found {
-                base: place.clone(),
-                place,
-                version: Version::One,
-                controllers: Vec::new(),
-            };
-            let made = Hierarchy::make_again(&found, base.as_fd(), &common)?;
-            self.hierarchies.push(Rc::new(made));
-        }
-        Ok(())
-    }
-
-    /// Whether all of them are of version 2.
-    #[must_use]
-    pub fn is_unified(&self) -> bool {
-        self.hierarchies.iter().all(|h| h.version == Version::Two)
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.hierarchies.is_empty()
-    }
-
-    /// In a mount namespace of the caller's own: leaves of all hierarchies this launcher's part
-    /// alone to be seen, as if it were the whole, and of those without one nothing. What is then
-    /// started finds a [`Group`] by its name below the root, and reaches no other's.
-    pub(crate) fn show_alone(&self) -> io::Result<()> {
-        for place in places(&fs::read_to_string("/proc/self/mountinfo")?) {
-            match self.hierarchies.iter().find(|h| h.place == place) {
-                Some(hierarchy) => {
-                    // By its path: the handle is the mount's that the caller has left.
-                    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-                    let own = open_tree(CWD, &hierarchy.path, flags)?;
-                    let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-                    move_mount(&own, c"", CWD, &place, onto)?;
-                }
-                None => unmount(&place, UnmountFlags::DETACH)?,
-            }
-        }
-        Ok(())
     }
 
     /// Lets go of everything as a launcher that is killed does: locks fall, groups and processes
