@@ -21,6 +21,9 @@ pub struct Limits {
     pub endless: Duration,
     /// Bytes that the process may hold beyond what it held before its first input.
     pub memory: usize,
+    /// Parts of paths of sources whose panics break no promise: libraries whose caller catches
+    /// them on purpose.
+    pub caught: &'static [&'static str],
 }
 
 /// Generous with time, since tests share cores. An input has 64 KiB.
@@ -30,6 +33,7 @@ impl Default for Limits {
             slowest: Duration::from_secs(3),
             endless: Duration::from_secs(12),
             memory: 64 * 1024 * 1024,
+            caught: &[],
         }
     }
 }
@@ -97,8 +101,9 @@ impl std::fmt::Display for Broken {
 ///
 /// # Errors
 ///
-/// A panic (also one that the target's code caught itself), too much time or memory, or a corpus
-/// of which nothing is understood: then the target tries the refusal only.
+/// A panic, too much time, or a corpus of which nothing is understood: then the target tries the
+/// refusal only. Where the process is its own, also too much memory and a panic that the target's
+/// code caught itself.
 ///
 /// # Panics
 ///
@@ -113,7 +118,7 @@ pub fn drive(
         .unwrap_or_else(|error| panic!("read the corpus of {}: {error}", target.name));
     assert!(!seeds.is_empty(), "{} has no corpus", target.name);
     let trace = Trace::new(target.name).unwrap_or_else(|error| panic!("keep inputs: {error}"));
-    count_panics();
+    count_panics(limits.caught);
     let kept = seeds.len().min(POOL / 2);
     let mut inputs: Vec<Vec<u8>> = seeds.into_iter().map(|(_, input)| input).collect();
     let mut run = Run {
@@ -182,7 +187,7 @@ impl Run<'_> {
         let Ok(taken) = ran else {
             return Err(self.broken("a promise is broken"));
         };
-        if PANICS.load(Ordering::SeqCst) != panics {
+        if is_alone() && PANICS.load(Ordering::SeqCst) != panics {
             return Err(self.broken("something panicked out of sight"));
         }
         let Limits {
@@ -216,17 +221,22 @@ impl Run<'_> {
     }
 }
 
-/// Whether all memory of this process is the target's: nextest gives each test its own.
+/// Whether all memory and all panics of this process are the target's: nextest gives each test its
+/// own.
 fn is_alone() -> bool {
     std::env::var_os("NEXTEST_EXECUTION_MODE").is_some_and(|mode| mode == "process-per-test")
 }
 
 /// Tasks of a run-time and threads catch panics of their own, which break a promise all the same.
-fn count_panics() {
+fn count_panics(caught: &'static [&'static str]) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |panic| {
+            let source = panic.location().map_or("", |place| place.file());
+            if caught.iter().any(|part| source.contains(part)) {
+                return;
+            }
             PANICS.fetch_add(1, Ordering::SeqCst);
             before(panic);
         }));

@@ -75,7 +75,7 @@ fn part(mutator: &mut Mutator, other: &Value, words: &[&str]) -> Value {
         _ => {
             let mut other = other.clone();
             let mut at = mutator.below(count(&other));
-            find(&mut other, &mut at).map_or(Value::Null, |part| part.take())
+            find(&mut other, &mut at).map_or(Value::Null, Value::take)
         }
     }
 }

@@ -30,8 +30,8 @@ fn text(name: &str, words: &[&str], run: impl Fn(&str) -> bool) {
 }
 
 /// Whether it went well; an error says something, within bounds.
-fn said<T>(outcome: Result<T, impl std::fmt::Display>) -> bool {
-    if let Err(error) = &outcome {
+fn said<T>(outcome: &Result<T, impl std::fmt::Display>) -> bool {
+    if let Err(error) = outcome {
         let said = error.to_string();
         assert!(!said.is_empty() && said.len() <= MESSAGE, "{said}");
     }
@@ -47,27 +47,27 @@ fn again<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(document
 
 #[test]
 fn graph_breaks_no_promise() {
-    text("graph", words::MANIFEST, |text| said(Graph::parse(text)));
+    text("graph", words::MANIFEST, |text| said(&Graph::parse(text)));
 }
 
 #[test]
 fn overrides_breaks_no_promise() {
     text("overrides", words::MANIFEST, |text| {
-        said(Overrides::parse(text))
+        said(&Overrides::parse(text))
     });
 }
 
 #[test]
 fn package_breaks_no_promise() {
     text("package", words::MANIFEST, |text| {
-        said(PackageManifest::parse(text))
+        said(&PackageManifest::parse(text))
     });
 }
 
 #[test]
 fn descriptor_breaks_no_promise() {
     text("descriptor", words::MANIFEST, |text| {
-        said(Descriptor::parse(text))
+        said(&Descriptor::parse(text))
     });
 }
 
@@ -108,7 +108,7 @@ fn resolve_breaks_no_promise() {
             holds_together(deployment);
             again(deployment);
         }
-        said(first)
+        said(&first)
     });
 }
 
@@ -145,7 +145,7 @@ fn policy_breaks_no_promise() {
     text("policy", words::POLICY, |text| {
         let kinds = [PolicyKind::Managed, PolicyKind::Trust, PolicyKind::Session];
         kinds
-            .map(|kind| said(Policy::parse(text, kind)))
+            .map(|kind| said(&Policy::parse(text, kind)))
             .contains(&true)
     });
 }
@@ -194,7 +194,7 @@ fn request_breaks_no_promise() {
             strict_region: false,
             now: 1_795_824_000,
         };
-        said(Claim::parse(&head, &rules))
+        said(&Claim::parse(&head, &rules))
     });
 }
 
