@@ -55,8 +55,9 @@ install: setup ## Release build below PREFIX (default /usr/local), with the unit
 	tools/install $(PREFIX)
 
 .PHONY: fuzz
-fuzz: setup ## Bad input for the parsers, for long (FUZZ=policy FOR=600; not part of CI)
-	cargo run --locked -p parapet-fuzz -- $(or $(FUZZ),all) $(or $(FOR),60)
+fuzz: setup ## Bad input for the parsers, for long (FUZZ=policy FOR=600, or INPUT=FILE; not part of CI)
+	@tools/setup --tests
+	INPUT=$(INPUT) tools/fuzz $(or $(FUZZ),all) $(or $(FOR),60)
 
 .PHONY: sbom
 sbom: setup ## Software bill of materials (CycloneDX) of each executable, into target/sbom

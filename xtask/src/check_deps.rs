@@ -56,16 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("parapet-api", &[]),
     ("parapet-manifest", &[]),
     ("parapet-virtual-camera", &[]),
-    (
-        "parapet-fuzz",
-        &[
-            "parapet-auth",
-            "parapet-device",
-            "parapet-manifest",
-            "parapet-media",
-            "parapet-sandbox",
-        ],
-    ),
+    ("parapet-fuzz", &[]),
     ("parapet-testkit", &[]),
     ("xtask", &[]),
 ];

@@ -36,6 +36,9 @@ const QUALITY: u8 = 80;
 const INTERVAL: Duration = Duration::from_millis(83);
 /// Widest and highest picture that an application may put out.
 const LARGEST: u32 = 8192;
+/// Pixels of one `put` that are loaded at a time: ten pictures of 3840x2160. Memory that an
+/// application sends may be a hole that costs it nothing.
+pub(crate) const MOST_BYTES: u64 = 256 * 1024 * 1024;
 
 /// A frame that stays as it is until this is dropped.
 pub(crate) struct Leased {
@@ -246,6 +249,8 @@ enum ShowError {
     Nothing,
     #[error("show a picture of {0}x{1}")]
     Size(u32, u32),
+    #[error("show pictures of more than {} MiB at once", MOST_BYTES >> 20)]
+    TooMuch,
     #[error("read a frame")]
     Ring(#[from] RingError),
     #[error("read a picture")]
@@ -262,7 +267,12 @@ struct Loaded {
 
 fn compose(put: &Put) -> Result<Bytes, ShowError> {
     let mut loaded = Vec::new();
+    let mut bytes = 0;
     for picture in &put.pictures {
+        bytes += picture.pixels.as_ref().map_or(0, pixel_bytes);
+        if bytes > MOST_BYTES {
+            return Err(ShowError::TooMuch);
+        }
         let Some(mut copy) = picture.pixels.as_ref().map(load).transpose()? else {
             continue;
         };
@@ -291,6 +301,21 @@ fn compose(put: &Put) -> Result<Bytes, ShowError> {
     let mut jpeg = Vec::with_capacity(256 * 1024);
     Encoder::new(&mut jpeg, QUALITY).encode(&screen, WIDTH, HEIGHT, ColorType::Bgr)?;
     Ok(jpeg.into())
+}
+
+/// Memory that the pixels take once they are loaded; nothing where they are too large to be.
+fn pixel_bytes(pixels: &Pixels) -> u64 {
+    let (width, height) = match pixels {
+        Pixels::Ring(leased) => match leased.camera.ring(leased.frame.ring) {
+            Some((layout, _)) => (layout.width, layout.height),
+            None => (0, 0),
+        },
+        Pixels::Changed { width, height, .. } => (*width, *height),
+    };
+    if width > LARGEST || height > LARGEST {
+        return 0;
+    }
+    u64::from(width) * u64::from(height) * 3
 }
 
 /// Copies the pixels out, so that nobody's later writing is seen while they are encoded.
@@ -403,6 +428,25 @@ mod tests {
                 "{offset} {width}x{height}"
             );
         }
+    }
+
+    #[test]
+    fn pictures_that_cost_their_sender_nothing_do_not_fill_the_memory() {
+        let mut put = changed(0, 0, 8192, 8192);
+        let Some(Pixels::Changed { memory, .. }) = &put.pictures[0].pixels else {
+            unreachable!()
+        };
+        // A hole of the largest picture's size, shown twice.
+        let memory = Arc::clone(memory);
+        rustix::fs::ftruncate(&memory, 8192 * 8192 * 3).unwrap();
+        put.pictures.push(changed(0, 0, 1, 1).pictures.remove(0));
+        put.pictures[1].pixels = Some(Pixels::Changed {
+            memory,
+            offset: 0,
+            width: 8192,
+            height: 8192,
+        });
+        assert!(matches!(compose(&put), Err(ShowError::TooMuch)));
     }
 
     #[test]

@@ -170,6 +170,13 @@ impl<M> Pool<M> {
         self.free_if_unused(frame)
     }
 
+    /// Leases of all frames.
+    #[cfg(test)]
+    pub(crate) fn leases(&self) -> u32 {
+        let held = self.rings.values().flat_map(|ring| ring.held.values());
+        held.map(|held| held.leases).sum()
+    }
+
     fn held_mut(&mut self, frame: Frame) -> Option<&mut Held> {
         let held = self.rings.get_mut(&frame.ring)?.held.get_mut(&frame.slot)?;
         (held.frame.number == frame.number).then_some(held)

@@ -53,3 +53,8 @@ pub use limits::{Cpus, Defaults, Size, ValueError, human};
 pub use reset::{ResetError, reset};
 pub use start::{AgentError, load_zones, remove_zones, run, run_launcher, unlock};
 pub use status::{Status, read_status};
+
+/// Targets of `parapet-fuzz` have a bound on memory.
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: parapet_fuzz::Counting = parapet_fuzz::Counting;

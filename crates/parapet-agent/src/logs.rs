@@ -1,4 +1,5 @@
-//! What processes write: applications into `console_output`, workers into the agent's own log.
+//! What processes write: applications into `console_output`, workers and SDKs into the agent's own
+//! log.
 //!
 //! Both are read for as long as the process lives, whatever it writes and however fast, so that a
 //! full pipe never stops it; what exceeds the bounds is dropped and counted.
@@ -16,9 +17,9 @@ use crate::board::Line;
 
 /// `console_output` is capped at 11 MB on disk (`spec/sdk.md` 3.8): two files of half of it.
 const CONSOLE_BYTES: u64 = 11_000_000 / 2;
-/// Longest line of a worker that reaches the log.
+/// Longest line of a worker or SDK that reaches the log.
 const LINE_BYTES: usize = 2000;
-/// Lines of a worker that reach the log within [`SPAN`].
+/// Lines of a worker or SDK that reach the log within [`SPAN`].
 const LINES: u32 = 100;
 const SPAN: Duration = Duration::from_secs(10);
 
@@ -82,7 +83,7 @@ async fn each_chunk(mut output: pipe::Receiver, mut use_it: impl FnMut(&[u8]) ->
 
 /// Splits bytes into bounded lines and counts those that are too many.
 #[derive(Default)]
-struct Lines {
+pub(crate) struct Lines {
     rest: Vec<u8>,
     span: Option<Instant>,
     given: u32,
@@ -90,7 +91,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn feed(&mut self, bytes: &[u8], now: Instant, mut give: impl FnMut(&str)) {
+    pub(crate) fn feed(&mut self, bytes: &[u8], now: Instant, mut give: impl FnMut(&str)) {
         for byte in bytes {
             if *byte == b'\n' {
                 let line = std::mem::take(&mut self.rest);

@@ -71,6 +71,15 @@ impl ModelHandle {
     }
 }
 
+#[cfg(test)]
+impl ModelHandle {
+    /// One without a worker; what it asks for comes out of the other end.
+    pub(crate) fn without_worker() -> (Self, mpsc::Receiver<oneshot::Sender<Attached>>) {
+        let (requests, waiting) = mpsc::channel(WAITING);
+        (Self { requests }, waiting)
+    }
+}
+
 /// A running model. Dropping it ends the process.
 pub(crate) struct Model {
     /// For sessions.

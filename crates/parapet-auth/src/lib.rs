@@ -33,3 +33,8 @@ pub use sigv4::{
     SigningKey,
 };
 pub use wrap::{KeyId, Label, MasterKey, MasterKeys, WrapError};
+
+/// Targets of `parapet-fuzz` have a bound on memory.
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: parapet_fuzz::Counting = parapet_fuzz::Counting;

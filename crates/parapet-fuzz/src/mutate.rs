@@ -1,5 +1,7 @@
 //! New inputs from known ones.
 
+use crate::tree;
+
 /// Makes inputs, the same ones for the same seed.
 #[derive(Debug)]
 pub struct Mutator(u64);
@@ -11,9 +13,20 @@ impl Mutator {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// The next input: one of the corpus, changed in one to eight places.
+    /// The next input: one of the corpus, changed in one to eight places as bytes, or in one to
+    /// four as a tree where it is JSON, or both.
     pub fn next(&mut self, corpus: &[Vec<u8>], words: &[&str], longest: usize) -> Vec<u8> {
         let mut input = corpus[self.below(corpus.len())].clone();
+        if self.below(2) == 0 {
+            let other = &corpus[self.below(corpus.len())];
+            if let Some(changed) = tree::change(self, &input, other, words) {
+                input = changed;
+                if self.below(4) > 0 {
+                    input.truncate(longest);
+                    return input;
+                }
+            }
+        }
         for _ in 0..=self.below(8) {
             self.change(&mut input, corpus, words);
         }
@@ -24,7 +37,7 @@ impl Mutator {
     fn change(&mut self, input: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&str]) {
         let at = self.below(input.len() + 1);
         let end = (at + 1 + self.below(32)).min(input.len());
-        match self.below(9) {
+        match self.below(10) {
             0 => {
                 if let Some(byte) = input.get_mut(at) {
                     *byte ^= 1 << self.below(8);
@@ -56,6 +69,14 @@ impl Mutator {
                 input.extend_from_slice(&other[self.below(other.len() + 1)..]);
             }
             7 => {
+                // Lengths and counts of binary formats.
+                let width = [1, 2, 4, 8][self.below(4)];
+                let fill = [0, 1, 0x7f, 0x80, 0xff][self.below(5)];
+                for byte in input.iter_mut().skip(at).take(width) {
+                    *byte = fill;
+                }
+            }
+            8 => {
                 let number = [0, 1, -1, i64::from(i32::MAX) + 1, i64::MAX, i64::MIN];
                 let number = number[self.below(number.len())].to_string();
                 input.splice(at..end.max(at), number.into_bytes());
@@ -69,7 +90,8 @@ impl Mutator {
         }
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    /// A number below a bound, or 0.
+    pub fn below(&mut self, bound: usize) -> usize {
         (self.draw() % bound.max(1) as u64) as usize
     }
 

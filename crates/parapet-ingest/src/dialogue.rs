@@ -11,10 +11,11 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use parapet_media::protocol::{CameraFault, CameraTls, Codec, IngestEvent};
 use retina::client::{
     Credentials, Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PlayOptions,
@@ -51,12 +52,20 @@ pub(crate) struct Ended {
 /// Reads the camera until that ends, which it always does with a fault.
 pub(crate) async fn run(source: &Source, sink: &Sink) -> Ended {
     let opened = Cell::new(false);
-    match read(source, sink, &opened).await {
-        Ok(never) => match never {},
-        Err(fault) => Ended {
-            played: opened.get() && fault.code != CameraFault::Unauthorized,
-            fault,
-        },
+    // What a camera says may make a library panic: `sdp-types` 0.1.8 does at a description with a
+    // line that is none before its first `m=`. That ends this dialogue, not the process.
+    let ended = AssertUnwindSafe(read(source, sink, &opened)).catch_unwind();
+    let fault = match ended.await {
+        Ok(Ok(never)) => match never {},
+        Ok(Err(fault)) => fault,
+        Err(_) if opened.get() => {
+            Fault::passing(CameraFault::Protocol, "the camera breaks RTSP or RTP")
+        }
+        Err(_) => bad_sdp(""),
+    };
+    Ended {
+        played: opened.get() && fault.code != CameraFault::Unauthorized,
+        fault,
     }
 }
 

@@ -14,6 +14,8 @@ mod clock;
 mod dialogue;
 mod fault;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod outbox;
 mod tls;
 mod worker;
@@ -55,3 +57,8 @@ fn serve() -> Result<(), Box<dyn Error>> {
     runtime.shutdown_timeout(worker::SHUTDOWN_LIMIT);
     Ok(served?)
 }
+
+/// Targets of `parapet-fuzz` have a bound on memory.
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: parapet_fuzz::Counting = parapet_fuzz::Counting;

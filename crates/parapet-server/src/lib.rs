@@ -35,3 +35,8 @@ pub mod sts;
 
 pub use config::{ConfigError, ServerConfig};
 pub use server::{Server, StartError, run};
+
+/// Targets of `parapet-fuzz` have a bound on memory.
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: parapet_fuzz::Counting = parapet_fuzz::Counting;

@@ -150,6 +150,41 @@ impl CameraFrames {
     }
 }
 
+/// A camera without its processes.
+#[cfg(test)]
+impl CameraFrames {
+    pub(crate) fn of_ring(stream: &str, wake: watch::Sender<u64>, ring: Memory) -> Arc<Self> {
+        let url = format!("rtsp://192.0.2.1/{stream}");
+        let (secret, paused) = (None, false);
+        let camera = Self {
+            stream: stream.to_owned(),
+            stats: Arc::new(Mutex::new(StreamStats::new())),
+            inner: Mutex::new(Inner {
+                pool: Pool::new(),
+                frees: None,
+            }),
+            source: watch::Sender::new(Source {
+                url,
+                secret,
+                paused,
+            }),
+            wake,
+        };
+        camera.begin_ring(0, ring.layout(), ring);
+        Arc::new(camera)
+    }
+
+    /// A picture has come; `false` where the slot is still held.
+    pub(crate) fn show(&self, slot: u32, time: u64) -> bool {
+        self.push(0, slot, time).is_ok()
+    }
+
+    /// Leases of all frames.
+    pub(crate) fn leases(&self) -> u32 {
+        lock(&self.inner).pool.leases()
+    }
+}
+
 impl Inner {
     fn tell(&self, freed: Option<Freed>) {
         if let (Some(freed), Some(frees)) = (freed, &self.frees) {

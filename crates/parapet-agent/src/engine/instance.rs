@@ -242,6 +242,7 @@ impl Instance {
             screens: self.screens.clone(),
             wake: self.frames.clone(),
             connected: AtomicU32::new(0),
+            said: std::sync::Mutex::default(),
         });
         let environment = vec![
             ("AppGraph_Uid".to_owned(), id.to_string()),

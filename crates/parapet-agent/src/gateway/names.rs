@@ -186,3 +186,29 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+
+    /// An answer is one to the question, of bounded length; only names of hosts are looked for.
+    #[test]
+    fn names_breaks_no_promise() {
+        parapet_fuzz::feed(&parapet_fuzz::Target {
+            name: "names",
+            words: &["\u{3}api\u{7}example\u{3}com\0", "\0\u{1}\0\u{1}"],
+            run: &|bytes| {
+                let reply = answer(bytes, |name, _| {
+                    assert_eq!(host_name(name).as_deref(), Some(name));
+                    Some(Ipv4Addr::new(198, 18, 0, 7))
+                });
+                if let Some(reply) = &reply {
+                    assert!(reply.len() <= LONGEST + 100);
+                    assert_eq!(reply[..2], bytes[..2], "the number of the question");
+                    assert!(reply[2] & 0x80 != 0, "an answer");
+                }
+                reply.is_some()
+            },
+        });
+    }
+}

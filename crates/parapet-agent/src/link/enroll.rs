@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use parapet_device::PROTOCOL_VERSION;
 use parapet_device::enroll::EnrollConfig;
 use reqwest::StatusCode;
+use rustls::ClientConfig;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
+use zeroize::Zeroizing;
 use zip::ZipArchive;
 
 use super::client::{self, ClientError};
@@ -49,34 +51,16 @@ pub(crate) enum EnrollError {
 
 /// Enrols, unless the archive's device is this one already.
 pub(crate) async fn enroll(archive: &[u8], vault: &Vault) -> Result<(), EnrollError> {
-    let mut archive = ZipArchive::new(Cursor::new(archive)).map_err(EnrollError::Archive)?;
-    let mut entry = |name: &'static str| -> Result<Vec<u8>, EnrollError> {
-        let file = archive.by_name(name).map_err(EnrollError::Archive)?;
-        let mut bytes = Vec::new();
-        file.take(LARGEST)
-            .read_to_end(&mut bytes)
-            .map_err(|e| EnrollError::Entry(name, e))?;
-        Ok(bytes)
-    };
-    let config: EnrollConfig = serde_json::from_slice(&entry("config.json")?)
-        .map_err(|_| EnrollError::Damaged("config.json"))?;
-    if config.version != PROTOCOL_VERSION {
-        return Err(EnrollError::Version(config.version));
-    }
+    let mut archive = Archive::open(archive)?;
+    let config = archive.config()?;
     if let Ok(Some(identity)) = Identity::read(vault)
         && identity.config.device == config.device
     {
         tracing::info!(device = %config.device, "enrolled already");
         return Ok(());
     }
-    let ca = entry("ca.pem")?;
-    let authorities = identity::certificates(&ca).ok_or(EnrollError::Damaged("ca.pem"))?;
-    let chain =
-        identity::certificates(&entry("claim.crt")?).ok_or(EnrollError::Damaged("claim.crt"))?;
-    let claim_key = zeroize::Zeroizing::new(entry("claim.key")?);
-    let claim_key =
-        PrivateKeyDer::from_pem_slice(&claim_key).map_err(|_| EnrollError::Damaged("claim.key"))?;
-    let http = client::http(client::tls(&authorities, chain, claim_key)?)?;
+    let (ca, tls) = archive.claim()?;
+    let http = client::http(tls)?;
 
     let request = identity::new_key(vault)?;
     let url = format!("{}/v1/enroll", config.endpoint.trim_end_matches('/'));
@@ -106,4 +90,81 @@ pub(crate) async fn enroll(archive: &[u8], vault: &Vault) -> Result<(), EnrollEr
     identity::write_new(vault.directory(), &config, &ca, &response.certificate)?;
     tracing::info!(device = %config.device, serial = response.serial, "enrolled");
     Ok(())
+}
+
+/// The ZIP of `ProvisionDevice`. Who made it is not known yet.
+struct Archive<'a>(ZipArchive<Cursor<&'a [u8]>>);
+
+impl<'a> Archive<'a> {
+    fn open(bytes: &'a [u8]) -> Result<Self, EnrollError> {
+        let archive = ZipArchive::new(Cursor::new(bytes)).map_err(EnrollError::Archive)?;
+        Ok(Self(archive))
+    }
+
+    fn entry(&mut self, name: &'static str) -> Result<Vec<u8>, EnrollError> {
+        let file = self.0.by_name(name).map_err(EnrollError::Archive)?;
+        let mut bytes = Vec::new();
+        file.take(LARGEST)
+            .read_to_end(&mut bytes)
+            .map_err(|e| EnrollError::Entry(name, e))?;
+        Ok(bytes)
+    }
+
+    fn config(&mut self) -> Result<EnrollConfig, EnrollError> {
+        let config: EnrollConfig = serde_json::from_slice(&self.entry("config.json")?)
+            .map_err(|_| EnrollError::Damaged("config.json"))?;
+        if config.version == PROTOCOL_VERSION {
+            Ok(config)
+        } else {
+            Err(EnrollError::Version(config.version))
+        }
+    }
+
+    /// The server's authorities as they came, and a client that knows them and shows the claim.
+    fn claim(&mut self) -> Result<(Vec<u8>, ClientConfig), EnrollError> {
+        let ca = self.entry("ca.pem")?;
+        let authorities = identity::certificates(&ca).ok_or(EnrollError::Damaged("ca.pem"))?;
+        let chain = identity::certificates(&self.entry("claim.crt")?)
+            .ok_or(EnrollError::Damaged("claim.crt"))?;
+        let key = Zeroizing::new(self.entry("claim.key")?);
+        let key =
+            PrivateKeyDer::from_pem_slice(&key).map_err(|_| EnrollError::Damaged("claim.key"))?;
+        Ok((ca, client::tls(&authorities, chain, key)?))
+    }
+}
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+
+    /// An archive is understood whole or refused with a sentence; nothing is written.
+    #[test]
+    fn enrolment_breaks_no_promise() {
+        parapet_fuzz::feed(&parapet_fuzz::Target {
+            name: "enrolment",
+            words: &[
+                "config.json",
+                "ca.pem",
+                "claim.crt",
+                "claim.key",
+                "PK\u{1}\u{2}",
+                "PK\u{3}\u{4}",
+                "PK\u{5}\u{6}",
+                "-----BEGIN CERTIFICATE-----\n",
+                "\"version\":1",
+            ],
+            run: &|bytes| {
+                let read = Archive::open(bytes).and_then(|mut archive| {
+                    let config = archive.config()?;
+                    let (ca, _) = archive.claim()?;
+                    assert!(ca.len() as u64 <= LARGEST);
+                    Ok(config)
+                });
+                if let Err(error) = &read {
+                    assert!((1..1000).contains(&error.to_string().len()), "{error}");
+                }
+                read.is_ok()
+            },
+        });
+    }
 }

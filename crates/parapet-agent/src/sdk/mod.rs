@@ -4,6 +4,8 @@
 //! and what all connections of a code node share. A session that misbehaves or vanishes costs
 //! nobody else anything: its leases end with it.
 
+#[cfg(test)]
+mod fuzz;
 mod session;
 mod wire;
 
@@ -11,8 +13,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use parapet_device::NodeName;
 use parapet_device::desired::{Input, Output};
@@ -27,7 +30,8 @@ use tokio::task::JoinSet;
 use crate::board::Line;
 use crate::camera::CameraFrames;
 use crate::display::Screen;
-use crate::logs::Task;
+use crate::launcher::lock;
+use crate::logs::{Lines, Task};
 use crate::model::ModelHandle;
 
 /// Frames of one camera that a connection may hold at a time.
@@ -48,12 +52,22 @@ pub(crate) struct Node {
     /// Something is new at one of the cameras.
     pub(crate) wake: watch::Sender<u64>,
     pub(crate) connected: AtomicU32,
+    /// What its sessions say for the operator.
+    pub(crate) said: Mutex<Lines>,
 }
 
 impl Node {
     /// Whether a session is open.
     pub(crate) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed) > 0
+    }
+
+    /// Gives on what an SDK says as one line, unless there has been too much of it.
+    fn say(&self, message: &str, now: Instant, give: impl FnMut(&str)) {
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        let mut line: String = message.chars().take(500).map(printable).collect();
+        line.push('\n');
+        lock(&self.said).feed(line.as_bytes(), now, give);
     }
 
     /// Whether anybody looks at what the node puts out.

@@ -254,13 +254,14 @@ impl Session {
             Request::Put { port, frames, more } => self.put(&port, frames, more, packet.fds)?,
             Request::Model { seq, name } => self.ask(seq, &name)?,
             Request::Log { level, message } => {
-                let message: String = message.chars().take(500).collect();
                 let (instance, node) = (self.node.line.instance(), self.node.line.node());
-                if level == "warning" || level == "error" {
-                    tracing::warn!(%instance, %node, sdk = true, "{message}");
-                } else {
-                    tracing::info!(%instance, %node, sdk = true, "{message}");
-                }
+                self.node.say(&message, Instant::now(), |line| {
+                    if level == "warning" || level == "error" {
+                        tracing::warn!(%instance, %node, sdk = true, "{line}");
+                    } else {
+                        tracing::info!(%instance, %node, sdk = true, "{line}");
+                    }
+                });
             }
         }
         Ok(())

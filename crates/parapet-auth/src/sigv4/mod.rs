@@ -22,6 +22,8 @@ mod time;
 mod verify;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod vectors;
 
 pub use chunks::{ChunkDecoder, PayloadError, Trailers};

@@ -13,7 +13,7 @@ use super::naive::{Documents, Facts};
 pub(crate) struct Asked {
     pub(crate) documents: Documents,
     pub(crate) action: &'static str,
-    pub(crate) resource: &'static str,
+    pub(crate) resource: String,
     pub(crate) facts: Facts,
 }
 
@@ -48,7 +48,7 @@ const RESOURCES: &[&str] = &[
     "arn:aws:*:us-west-2:*:*",
 ];
 
-const ASKED_ACTIONS: &[&str] = &[
+pub(crate) const ASKED_ACTIONS: &[&str] = &[
     "s3:GetObject",
     "s3:PutObject",
     "panorama:DescribeDevice",
@@ -109,7 +109,7 @@ pub(crate) fn asked() -> impl Strategy<Value = Asked> {
         .prop_map(|(documents, action, resource, facts)| Asked {
             documents,
             action,
-            resource,
+            resource: resource.to_owned(),
             facts,
         })
 }

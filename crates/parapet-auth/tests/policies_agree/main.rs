@@ -6,6 +6,7 @@
     reason = "a test stops when its own input is wrong"
 )]
 
+mod fuzz;
 mod generate;
 mod naive;
 
@@ -22,6 +23,9 @@ use serde_json::Value;
 
 use generate::Asked;
 use naive::Verdict;
+
+#[global_allocator]
+static MEMORY: parapet_fuzz::Counting = parapet_fuzz::Counting;
 
 fn attached(document: &Value) -> Attached {
     let text = document.to_string();
@@ -55,7 +59,7 @@ fn context(asked: &Asked) -> Context {
 fn verdict(grants: &Grants, asked: &Asked, context: &Context) -> Verdict {
     let question = Question {
         action: asked.action,
-        resource: asked.resource,
+        resource: &asked.resource,
         context,
     };
     match decide(grants, &question) {
@@ -75,7 +79,7 @@ proptest! {
 
     #[test]
     fn both_evaluators_say_the_same(asked in generate::asked()) {
-        let wanted = naive::decide(&asked.documents, asked.action, asked.resource, &asked.facts);
+        let wanted = naive::decide(&asked.documents, asked.action, &asked.resource, &asked.facts);
         prop_assert_eq!(verdict(&grants(&asked), &asked, &context(&asked)), wanted);
     }
 
@@ -113,10 +117,10 @@ proptest! {
         let found = simulate(
             &grants,
             &[asked.action.to_owned()],
-            &[asked.resource.to_owned()],
+            std::slice::from_ref(&asked.resource),
             &context,
         );
-        let question = Question { action: asked.action, resource: asked.resource, context: &context };
+        let question = Question { action: asked.action, resource: &asked.resource, context: &context };
         prop_assert_eq!(&found[0].decision, &decide(&grants, &question));
         if let Decision::Allowed { by } = &found[0].decision {
             prop_assert!(by.iter().all(|statement| found[0].matched.contains(statement)));
@@ -140,7 +144,12 @@ fn the_generator_reaches_every_answer() {
             .new_tree(&mut runner)
             .expect("a question")
             .current();
-        let verdict = naive::decide(&asked.documents, asked.action, asked.resource, &asked.facts);
+        let verdict = naive::decide(
+            &asked.documents,
+            asked.action,
+            &asked.resource,
+            &asked.facts,
+        );
         *counts.entry(verdict).or_default() += 1;
     }
     for verdict in [

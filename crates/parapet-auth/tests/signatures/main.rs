@@ -8,6 +8,10 @@
 
 mod attacks;
 mod botocore;
+mod fuzz;
 mod properties;
 mod sessions;
 mod wire;
+
+#[global_allocator]
+static MEMORY: parapet_fuzz::Counting = parapet_fuzz::Counting;

@@ -40,7 +40,7 @@ fn request() -> impl Strategy<Value = (Wire, &'static str)> {
 }
 
 /// One thing that somebody on the way might change, at a place of their choice.
-fn change(wire: &mut Wire, kind: usize, place: usize) -> bool {
+pub(crate) fn change(wire: &mut Wire, kind: usize, place: usize) -> bool {
     match kind {
         0 => {
             let other = if wire.method == "GET" { "PUT" } else { "GET" };

@@ -58,7 +58,12 @@ impl Wire {
         self
     }
 
-    pub(crate) fn sign(mut self, signer: &Signer<'_>) -> Self {
+    pub(crate) fn sign(self, signer: &Signer<'_>) -> Self {
+        self.try_sign(signer).unwrap()
+    }
+
+    /// `None` where it cannot be signed.
+    pub(crate) fn try_sign(mut self, signer: &Signer<'_>) -> Option<Self> {
         let target = if self.query.is_empty() {
             self.path.clone()
         } else {
@@ -80,10 +85,10 @@ impl Wire {
             service: signer.service,
             now: u64::try_from(signer.now).unwrap(),
         })
-        .unwrap();
+        .ok()?;
         let added = added.into_iter().map(|(n, v)| (n.to_owned(), v));
         self.headers.extend(added);
-        self
+        Some(self)
     }
 
     /// Verifies with the credential that `find` has for the claim.

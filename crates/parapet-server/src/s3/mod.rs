@@ -8,6 +8,8 @@
 
 mod body;
 mod checksum;
+#[cfg(test)]
+mod fuzz;
 mod multipart;
 mod objects;
 mod operation;

@@ -10,6 +10,8 @@
 //! for the application; files become readable for everybody and belong to the agent.
 
 mod archive;
+#[cfg(test)]
+mod fuzz;
 mod paths;
 mod squashfs;
 #[cfg(test)]
