@@ -524,6 +524,8 @@ pub struct Host {
     pub machine: String,
     /// Whether the firmware checks what it starts; `None` where it is no UEFI.
     pub secure_boot: Known<Option<bool>>,
+    /// When the firmware was made, seconds since the epoch.
+    pub firmware: Known<i64>,
     /// Places where somebody with a keyboard or a cable may log in.
     pub consoles: Known<Vec<Console>>,
     /// What a USB stick can do.

@@ -1,7 +1,9 @@
 //! The host itself.
 
+use std::time::Duration;
+
 use super::{Verdict, count};
-use crate::facts::{Console, Dumps, Facts, Known, Unknown, Usb};
+use crate::facts::{Console, Dumps, Facts, Known, Unknown, Usb, in_words};
 
 pub(super) fn sandbox(facts: &Facts) -> Known<Verdict> {
     let mut missing = Vec::new();
@@ -50,6 +52,20 @@ pub(super) fn runtime(facts: &Facts) -> Known<Verdict> {
         )),
         runtime => Ok(Verdict::ok(runtime.to_owned())),
     }
+}
+
+/// Two years without any repair.
+const OLD_FIRMWARE: i64 = 2 * 365 * 86_400;
+
+pub(super) fn firmware(facts: &Facts) -> Known<Verdict> {
+    let age = (facts.now - facts.host.firmware.clone()?).max(0);
+    let words = in_words(Duration::from_secs(age.unsigned_abs()));
+    let found = format!("made {words} ago");
+    Ok(if age > OLD_FIRMWARE {
+        Verdict::warning(found)
+    } else {
+        Verdict::ok(found)
+    })
 }
 
 pub(super) fn secure_boot(facts: &Facts) -> Known<Verdict> {

@@ -320,6 +320,14 @@ pub static CHECKS: &[Check] = &[
         judge: host::secure_boot,
     },
     Check {
+        id: "host.firmware",
+        group: "host",
+        title: "age of the firmware",
+        why: "what runs before the system and below it is repaired by nobody else than its maker",
+        remedy: "install the newest firmware: fwupdmgr refresh && fwupdmgr update, or from the maker's page",
+        judge: host::firmware,
+    },
+    Check {
         id: "host.consoles",
         group: "host",
         title: "open consoles",

@@ -180,6 +180,7 @@ fn good() -> Facts {
             kernel: "6.1.0-21-amd64".to_owned(),
             machine: "x86_64".to_owned(),
             secure_boot: Ok(Some(true)),
+            firmware: Ok(NOW - 86_400),
             consoles: Ok(Vec::new()),
             usb: Ok(Usb::Blocked),
             dumps: Ok(Dumps {
@@ -662,6 +663,12 @@ const CASES: &[(&str, Level, Change)] = &[
     ("host.secure-boot", Level::Unknown, |f| {
         f.host.secure_boot = nobody();
     }),
+    ("host.firmware", Level::Warning, |f| {
+        f.host.firmware = Ok(NOW - 3 * 365 * 86_400);
+    }),
+    ("host.firmware", Level::Unknown, |f| {
+        f.host.firmware = nobody();
+    }),
     ("host.consoles", Level::Warning, |f| {
         f.host.consoles = Ok(vec![console(false)]);
     }),
@@ -746,6 +753,7 @@ const NEVER: &[(&str, Level, &str)] = &[
     ),
     ("software.parapet", Level::Failure, "age alone is no hole"),
     ("software.kernel", Level::Failure, "likewise"),
+    ("host.firmware", Level::Failure, "likewise"),
     (
         "data.encryption",
         Level::Failure,

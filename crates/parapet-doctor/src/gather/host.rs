@@ -33,6 +33,7 @@ pub(crate) fn host() -> Host {
         kernel: text(system.release()),
         machine: text(system.machine()),
         secure_boot: secure_boot(Path::new("/sys/firmware/efi"), Path::new(SECURE_BOOT)),
+        firmware: firmware(Path::new(FIRMWARE_DATE)),
         consoles: consoles(),
         usb: usb(Path::new("/"), &text(system.release())),
         dumps: dumps(),
@@ -64,6 +65,23 @@ fn secure_boot(firmware: &Path, variable: &Path) -> Known<Option<bool>> {
             "the firmware's variables cannot be read (is efivarfs mounted?): {error}"
         ))),
     }
+}
+
+/// Where firmware that speaks SMBIOS (DSP0134, BIOS Information) says when it was made.
+const FIRMWARE_DATE: &str = "/sys/class/dmi/id/bios_date";
+
+fn firmware(date: &Path) -> Known<i64> {
+    let text = read::file_if_there(date)?
+        .ok_or_else(|| Unknown::because("this machine's firmware tells no date (SMBIOS)"))?;
+    let no_date = || {
+        let shown: String = text.trim().chars().take(20).collect();
+        Unknown::because(format!("the firmware's date {:?} is none", plain(&shown)))
+    };
+    let made = jiff::civil::Date::strptime("%m/%d/%Y", text.trim()).map_err(|_| no_date())?;
+    let made = made
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .map_err(|_| no_date())?;
+    Ok(made.timestamp().as_second())
 }
 
 fn consoles() -> Known<Vec<Console>> {
@@ -379,6 +397,19 @@ mod tests {
         assert_eq!(usb(root, "6.1"), Ok(Usb::Guarded));
         write(root, "sys/bus/usb/drivers/usb-storage/1-1:1.0/x", "");
         assert_eq!(usb(root, "6.1"), Ok(Usb::InUse));
+    }
+
+    #[test]
+    fn the_firmwares_date_is_read_as_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let date = dir.path().join("bios_date");
+        assert!(firmware(&date).is_err());
+        std::fs::write(&date, "11/28/2026\n").unwrap();
+        assert_eq!(firmware(&date), Ok(1_795_824_000));
+        for wrong in ["", "28/11/2026", "2026-11-28", "11/28/99999", "\u{1b}[2J"] {
+            std::fs::write(&date, wrong).unwrap();
+            assert!(firmware(&date).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]
