@@ -80,9 +80,23 @@ impl Disk {
         run("umount", &[self.mount_point().to_str().unwrap()])
     }
 
-    /// Power off and on: the kernel has no key any more.
+    /// Power off and on: the kernel has no key any more. Another process that has just made a mount
+    /// namespace may hold a copy of the mount, and with it the key, for a moment.
     fn restart(&self) {
-        assert!(self.unmount() && self.mount());
+        assert!(self.unmount());
+        let begun = std::time::Instant::now();
+        while self.is_in_use() {
+            assert!(begun.elapsed().as_secs() < 60, "the disk is still in use");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(self.mount());
+    }
+
+    /// Whether a loop device, which ends with the last mount, has the image still.
+    fn is_in_use(&self) -> bool {
+        let words = ["-j", self.image().to_str().unwrap()];
+        let listed = Command::new("losetup").args(words).output().unwrap();
+        !listed.stdout.is_empty()
     }
 
     /// Whether a text is anywhere on the disk, as who took it would look for it.
