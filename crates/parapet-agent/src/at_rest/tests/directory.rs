@@ -94,8 +94,8 @@ impl Disk {
 
     /// Whether a loop device, which ends with the last mount, has the image still.
     fn is_in_use(&self) -> bool {
-        let words = ["-j", self.image().to_str().unwrap()];
-        let listed = Command::new("losetup").args(words).output().unwrap();
+        let mut losetup = Command::new("losetup");
+        let listed = losetup.arg("-j").arg(self.image()).output().unwrap();
         !listed.stdout.is_empty()
     }
 
