@@ -78,10 +78,10 @@ fn firmware(date: &Path) -> Known<i64> {
         Unknown::because(format!("the firmware's date {:?} is none", plain(&shown)))
     };
     let made = jiff::civil::Date::strptime("%m/%d/%Y", text.trim()).map_err(|_| no_date())?;
-    let made = made
-        .to_zoned(jiff::tz::TimeZone::UTC)
+    let made = jiff::tz::Offset::UTC
+        .to_timestamp(made.to_datetime(jiff::civil::Time::midnight()))
         .map_err(|_| no_date())?;
-    Ok(made.timestamp().as_second())
+    Ok(made.as_second())
 }
 
 fn consoles() -> Known<Vec<Console>> {

@@ -12,7 +12,7 @@ use parapet_sandbox::launch::{LaunchEvent, Worker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
-use super::{Host, IMAGE, on_each_host, read_until, text, wait_readable};
+use crate::host::{Host, IMAGE, on_each_host, read_until, text, wait_readable};
 
 /// The attacker's executable, in the place of a worker or in an image.
 pub(super) fn attacker() -> PathBuf {

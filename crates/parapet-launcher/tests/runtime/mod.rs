@@ -14,7 +14,7 @@ use std::process::Command;
 use parapet_sandbox::launch::Worker;
 
 use super::guest::{self, Guest};
-use super::{As, Host, IMAGE, script, text, wait_gone, wait_line};
+use crate::host::{As, Host, IMAGE, script, text, wait_gone, wait_line};
 
 /// Set inside of the guest.
 const GUEST: &str = "PARAPET_TEST_GUEST";

@@ -7,7 +7,7 @@ use parapet_sandbox::launch::Separation;
 use parapet_sandbox::zones::Ports;
 
 use super::guest::{self, Guest};
-use super::{Town, ready};
+use crate::town::{Town, ready};
 
 /// Set inside of the guest.
 const GUEST: &str = "PARAPET_TEST_GUEST";
