@@ -3,9 +3,12 @@
 //! MP4 or MOV with H.264 or H.265, as a descriptor that the agent has opened; no file is opened
 //! here. Pictures go out as a camera's do: Annex B, parameter sets in front of each key frame.
 
+mod bounds;
+#[cfg(test)]
+mod fuzz;
+
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::{BufReader, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -18,12 +21,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::fault::{Fault, bounded};
 use crate::outbox::MAX_UNIT;
 use crate::worker::{Sink, now};
+use bounds::{Bounded, MOST_SAMPLES};
 
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
-/// Pictures of a file: a day at 25 a second.
-const MOST_SAMPLES: usize = 2_500_000;
 /// Longest file that is one loop.
 const LONGEST_US: u64 = 24 * 3600 * 1_000_000;
+/// Pictures a second, over the whole file: more are no camera's, and would take a processor.
+const FASTEST: u64 = 240;
 
 /// Plays for ever; what it returns is why it cannot.
 pub(crate) async fn run(file: &File, sink: &Sink) -> Fault {
@@ -83,11 +87,10 @@ struct Sample {
 
 impl Clip {
     fn read(file: &File) -> Result<Self, Fault> {
-        let mut reader = BufReader::new(file);
         let read = catch_unwind(AssertUnwindSafe(|| {
-            let size = reader.seek(SeekFrom::End(0))?;
-            reader.seek(SeekFrom::Start(0))?;
-            Ok::<_, Box<dyn std::error::Error>>((Mp4::read(&mut reader, size)?, size))
+            let bounded = Bounded::new(file)?;
+            let size = bounded.size;
+            Ok::<_, Box<dyn std::error::Error>>((Mp4::read(bounded, size)?, size))
         }));
         let (mp4, size) = match read {
             Ok(Ok(read)) => read,
@@ -135,7 +138,8 @@ impl Clip {
                 ));
             }
         };
-        if track.samples.is_empty() || track.samples.len() > MOST_SAMPLES {
+        let count = track.samples.len() as u64;
+        if !(1..=MOST_SAMPLES).contains(&count) {
             return Err(no_clip(" (it holds no picture, or too many)"));
         }
         let scale = track.timescale.max(1);
@@ -171,6 +175,10 @@ impl Clip {
         };
         if !(1..=LONGEST_US).contains(&length_us) || samples.iter().any(late) {
             return Err(no_clip(" (its times make no clip of a day at most)"));
+        }
+        // A clip of one picture may be as short as that picture's time.
+        if count > 1 + length_us * FASTEST / 1_000_000 {
+            return Err(no_clip(" (more than 240 pictures a second)"));
         }
         if samples.iter().any(outside) {
             return Err(no_clip(
