@@ -9,8 +9,6 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
-use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -22,21 +20,18 @@ use retina::client::{
     Session, SessionOptions, SetupOptions, TeardownPolicy, UnknownRtcpSsrcPolicy,
 };
 use retina::codec::{CodecItem, FrameFormat};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 use crate::address;
 use crate::clock::unix_time;
+use crate::connection::{ANSWER_LIMIT, connect};
 use crate::fault::{Fault, bounded, quote};
 use crate::outbox::MAX_UNIT;
+use crate::sink::{Sink, now};
+use crate::source::Source;
 use crate::tls;
-use crate::worker::{Sink, Source, now};
 
-/// To connect: a LAN answers in milliseconds, a lost packet is repeated within three seconds.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// For an answer: small cameras take seconds for the first after a start.
-pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// For the first key frame: some cameras begin on demand only.
 const FIRST_FRAME_LIMIT: Duration = Duration::from_secs(30);
 /// Between frames.
@@ -140,34 +135,6 @@ async fn open(source: &Source, url: Url) -> Result<(Session<Described>, usize, C
     );
     answer("SETUP", source, setup).await?;
     Ok((session, index, codec))
-}
-
-/// A connection to the camera.
-pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream, Fault> {
-    let connect = TcpStream::connect(address);
-    let place = address.to_string();
-    match timeout(CONNECT_LIMIT, connect).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(match error.kind() {
-            ErrorKind::ConnectionRefused => Fault::passing(
-                CameraFault::Refused,
-                format!("nothing listens at {place}; check port and RTSP service of the camera"),
-            ),
-            ErrorKind::TimedOut => silent(&place),
-            _ => Fault::passing(
-                CameraFault::Unreachable,
-                format!("{place} cannot be reached ({error}); check address and network"),
-            ),
-        }),
-        Err(_) => Err(silent(&place)),
-    }
-}
-
-fn silent(place: &str) -> Fault {
-    Fault::passing(
-        CameraFault::Timeout,
-        format!("{place} does not answer; check address, network and power of the camera"),
-    )
 }
 
 fn choose(session: &Session<Described>) -> Result<(usize, Codec), Fault> {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::fault::{Fault, bounded};
 use crate::outbox::MAX_UNIT;
-use crate::worker::{Sink, now};
+use crate::sink::{Sink, now};
 use bounds::{Bounded, MOST_SAMPLES};
 
 const START_CODE: [u8; 4] = [0, 0, 0, 1];

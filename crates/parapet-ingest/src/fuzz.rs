@@ -15,7 +15,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::worker::{Sink, Source};
+use crate::sink::Sink;
+use crate::source::Source;
 use crate::{dialogue, tls};
 
 const PART: &[u8] = b"\n--part--\n";

@@ -11,12 +11,15 @@
 mod address;
 mod backoff;
 mod clock;
+mod connection;
 mod dialogue;
 mod fault;
 mod file;
 #[cfg(test)]
 mod fuzz;
 mod outbox;
+mod sink;
+mod source;
 mod tls;
 mod worker;
 

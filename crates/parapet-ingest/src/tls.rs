@@ -26,7 +26,7 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme, crypto,
 };
 
-use crate::dialogue::{ANSWER_LIMIT, connect};
+use crate::connection::{ANSWER_LIMIT, connect};
 use crate::fault::{Fault, bounded};
 
 /// Room for each direction: a large key frame in a few turns.

@@ -2,18 +2,17 @@
 //! camera.
 //!
 //! One thread, three futures that are polled together: requests are read, the camera is read,
-//! and what waits in the [`Outbox`] is sent. None waits for another, so a busy agent never slows
+//! and what waits in the outbox is sent. None waits for another, so a busy agent never slows
 //! the camera down and a dead camera never delays a request.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use parapet_media::protocol::{CameraTls, Hello, IngestEvent, IngestRequest};
+use parapet_media::protocol::{Hello, IngestEvent, IngestRequest};
 use parapet_sandbox::channel::{Channel, ChannelError};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
@@ -21,10 +20,10 @@ use tokio::sync::Notify;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 
 use crate::backoff::Backoff;
-use crate::clock::StreamClock;
 use crate::dialogue::{self, Ended};
 use crate::file;
-use crate::outbox::Outbox;
+use crate::sink::Sink;
+use crate::source::Source;
 
 /// Why the worker ends.
 #[derive(Debug, Error)]
@@ -44,35 +43,6 @@ pub(crate) enum WorkerError {
 enum Reading {
     Camera(Source),
     File(File),
-}
-
-/// Which camera to read. No `Debug`: it holds a password.
-pub(crate) struct Source {
-    pub(crate) url: String,
-    /// The one place that is connected to.
-    pub(crate) address: SocketAddr,
-    pub(crate) credentials: Option<(String, String)>,
-    /// For `rtsps`. A pin that it lacks is set by the first dialogue.
-    pub(crate) tls: Option<Cell<CameraTls>>,
-    pub(crate) provider: Arc<CryptoProvider>,
-}
-
-/// Where a dialogue leaves what it reads.
-#[derive(Default)]
-pub(crate) struct Sink {
-    pub(crate) outbox: RefCell<Outbox>,
-    pub(crate) clock: RefCell<StreamClock>,
-    /// Something has been put into the outbox.
-    pub(crate) wake: Notify,
-}
-
-/// Microseconds since the epoch by the host's clock.
-pub(crate) fn now() -> i64 {
-    // A clock before 1970 is as good as one at 1970: wrong.
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Serves the agent until it closes the channel.
