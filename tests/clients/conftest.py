@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from aws_tools import aws_command, boto
 
 

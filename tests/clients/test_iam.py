@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from aws_tools import code
 from botocore.exceptions import ClientError
+
+from aws_tools import code
 
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 LIST = {

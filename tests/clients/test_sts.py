@@ -10,12 +10,12 @@ import subprocess
 import time
 
 import pytest
-from aws_tools import REGION, aws_command, boto, code, first_key
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from aws_tools import REGION, aws_command, boto, code, first_key
 from control_plane import TARGET
 
 FULL_ACCESS = "arn:aws:iam::aws:policy/AWSPanoramaFullAccess"

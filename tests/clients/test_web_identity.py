@@ -6,10 +6,10 @@ import subprocess
 import time
 
 import pytest
-from aws_tools import boto, code
 from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
+from aws_tools import boto, code
 from control_plane import start_server, stop_process
 
 ISSUER = "https://login.example.org/realm"
