@@ -868,6 +868,7 @@ fn what_is_not_known_is_never_well() {
         space: nobody(),
     };
     facts.host.secure_boot = nobody();
+    facts.host.firmware = nobody();
     facts.host.consoles = nobody();
     facts.host.usb = nobody();
     facts.host.dumps = nobody();
