@@ -48,6 +48,7 @@ pub use at_rest::{
     DataError, EncryptError, HeldBy, KeyError, KeySettings, TpmUse, Unlocked, encrypt_data,
 };
 pub use camera::certificates::{CertificatesError, forget_certificate, known_cameras};
+pub use camera::place::{RTSP_PORT, RTSPS_PORT};
 pub use config::{Config, ConfigError};
 pub use limits::{Cpus, Defaults, Size, ValueError, human};
 pub use reset::{ResetError, reset};

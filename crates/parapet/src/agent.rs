@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use parapet_agent::{Config, Unlocked};
-
-/// Where cameras speak RTSP in TLS unless their address says otherwise.
-const RTSPS_PORT: u16 = 322;
+use parapet_agent::{Config, RTSPS_PORT, Unlocked};
 
 /// Arguments of `parapet agent`.
 #[derive(Debug, clap::Args)]

@@ -25,7 +25,7 @@ pub(crate) use encrypt::tidy_up;
 pub use encrypt::{EncryptError, encrypt_data};
 pub use keep::KeyError;
 pub(crate) use keep::hand_over;
-pub(crate) use place::WIPING;
+pub(crate) use place::{LARGEST, Place, WIPING};
 pub(crate) use protect::Ask;
 pub use settings::{KeySettings, TpmUse};
 pub use vault::HeldBy;

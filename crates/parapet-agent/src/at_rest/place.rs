@@ -1,4 +1,4 @@
-//! A directory of small secret files, by its handle.
+//! A directory of small files that others must not change, by its handle.
 //!
 //! Root works in here, in a directory of the agent's user, as the agent itself does: no link is
 //! followed, nothing blocks, and what is made belongs to the directory's owner. A file is there
@@ -18,12 +18,12 @@ use zeroize::Zeroizing;
 use super::wipe;
 
 /// Larger than anything in here.
-const LARGEST: u64 = 64 * 1024;
+pub(crate) const LARGEST: u64 = 64 * 1024;
 /// What follows the name of a file that is to be overwritten and deleted, whatever happens.
 pub(crate) const WIPING: &str = ".wiping";
 
 /// An open directory.
-pub(super) struct Place {
+pub(crate) struct Place {
     directory: File,
     path: PathBuf,
     owner: (u32, u32),
@@ -31,7 +31,7 @@ pub(super) struct Place {
 
 impl Place {
     /// The directory at a path that the operator named.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Self::of(File::open(path)?, path.to_owned())
     }
 
@@ -72,7 +72,7 @@ impl Place {
     }
 
     /// The path of a file in here, for messages.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
@@ -86,7 +86,7 @@ impl Place {
     }
 
     /// A file's bytes; `None` where there is none.
-    pub(super) fn read(&self, name: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    pub(crate) fn read(&self, name: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let file = match open_below(self.directory.as_fd(), Path::new(name), flags) {
             Ok(file) => File::from(file),
@@ -105,7 +105,7 @@ impl Place {
 
     /// Replaces a file, which then belongs to the directory's owner alone: durable when this
     /// returns.
-    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = format!("{name}.new");
         match unlinkat(&self.directory, &temporary, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}

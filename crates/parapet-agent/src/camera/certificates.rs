@@ -7,20 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use parapet_media::protocol::Fingerprint;
-use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
 use thiserror::Error;
 
-use crate::durable;
+use crate::at_rest::{LARGEST, Place};
 use crate::launcher::lock;
 
 const FILE: &str = "cameras.json";
-/// More cameras than any appliance has.
-const MOST: usize = 4096;
 
 /// Why the kept certificates are not to be had.
 #[derive(Debug, Error)]
@@ -35,17 +31,15 @@ pub enum CertificatesError {
         path = .0.display()
     )]
     Damaged(PathBuf, #[source] serde_json::Error),
-    /// Too many.
-    #[error("keep another certificate: {path} holds {MOST}; forget those of old cameras", path = .0.display())]
+    /// Hundreds of cameras: more than is read again.
+    #[error("keep another certificate: {path} is full; forget those of old cameras", path = .0.display())]
     Full(PathBuf),
 }
-
-type Kept = BTreeMap<String, Fingerprint>;
 
 /// The certificates of an appliance's cameras.
 #[derive(Debug)]
 pub(crate) struct CameraCertificates {
-    path: PathBuf,
+    data: PathBuf,
     writing: Mutex<()>,
 }
 
@@ -53,7 +47,7 @@ impl CameraCertificates {
     /// Those below a state directory.
     pub(crate) fn below(data: &Path) -> Self {
         Self {
-            path: data.join(FILE),
+            data: data.to_owned(),
             writing: Mutex::default(),
         }
     }
@@ -61,66 +55,62 @@ impl CameraCertificates {
     /// What the camera at `place` (`host:port`) has shown before. Read each time: an operator may
     /// have it forgotten while the appliance runs.
     pub(crate) fn of(&self, place: &str) -> Result<Option<Fingerprint>, CertificatesError> {
-        Ok(read(&self.path)?.get(place).copied())
+        Ok(Kept::read(&self.data)?.of.get(place).copied())
     }
 
     /// Keeps what it has shown first. What is kept already stays.
     pub(crate) fn keep(&self, place: &str, shown: Fingerprint) -> Result<(), CertificatesError> {
         let _alone = lock(&self.writing);
-        let mut kept = read(&self.path)?;
-        if kept.len() >= MOST {
-            return Err(CertificatesError::Full(self.path.clone()));
-        }
-        kept.entry(place.to_owned()).or_insert(shown);
-        write(&self.path, &kept)
+        let mut kept = Kept::read(&self.data)?;
+        kept.of.entry(place.to_owned()).or_insert(shown);
+        kept.write()
     }
 }
 
 /// The cameras below a state directory whose certificates are kept, with these.
 pub fn known_cameras(data: &Path) -> Result<Vec<(String, String)>, CertificatesError> {
-    let kept = read(&data.join(FILE))?;
     let shown = |(place, of): (String, Fingerprint)| (place, of.to_string());
-    Ok(kept.into_iter().map(shown).collect())
+    Ok(Kept::read(data)?.of.into_iter().map(shown).collect())
 }
 
 /// Has the certificate of the camera at `place` (`host:port`) forgotten, also while the appliance
 /// runs; `false` where none is kept.
 pub fn forget_certificate(data: &Path, place: &str) -> Result<bool, CertificatesError> {
-    let path = data.join(FILE);
-    let mut kept = read(&path)?;
-    if kept.remove(place).is_none() {
+    let mut kept = Kept::read(data)?;
+    if kept.of.remove(place).is_none() {
         return Ok(false);
     }
-    let failed = |error| CertificatesError::File(path.clone(), error);
-    // Whoever does this may be root, and the agent shall go on to read it.
-    let owner = path.symlink_metadata().map_err(failed)?;
-    write(&path, &kept)?;
-    let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
-    chownat(
-        CWD,
-        &path,
-        Some(user),
-        Some(group),
-        AtFlags::SYMLINK_NOFOLLOW,
-    )
-    .map_err(|errno| failed(errno.into()))?;
-    Ok(true)
+    kept.write().map(|()| true)
 }
 
-fn read(path: &Path) -> Result<Kept, CertificatesError> {
-    let bytes = durable::read_if_there(path)
-        .map_err(|error| CertificatesError::File(path.to_owned(), error))?;
-    match bytes {
-        None => Ok(Kept::new()),
-        Some(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|error| CertificatesError::Damaged(path.to_owned(), error)),
+/// What the file holds. It stays the directory's owner's, whoever writes it.
+struct Kept {
+    directory: Place,
+    of: BTreeMap<String, Fingerprint>,
+}
+
+impl Kept {
+    fn read(data: &Path) -> Result<Self, CertificatesError> {
+        let failed = |error| CertificatesError::File(data.join(FILE), error);
+        let directory = Place::open(data).map_err(failed)?;
+        let of = match directory.read(FILE).map_err(failed)? {
+            None => BTreeMap::new(),
+            Some(text) => serde_json::from_slice(&text)
+                .map_err(|error| CertificatesError::Damaged(data.join(FILE), error))?,
+        };
+        Ok(Self { directory, of })
     }
-}
 
-fn write(path: &Path, kept: &Kept) -> Result<(), CertificatesError> {
-    let failed = |error| CertificatesError::File(path.to_owned(), error);
-    let text = serde_json::to_vec_pretty(kept).map_err(|error| failed(error.into()))?;
-    durable::replace(path, &text, 0o600).map_err(failed)
+    fn write(&self) -> Result<(), CertificatesError> {
+        let path = self.directory.path(FILE);
+        let text = match serde_json::to_vec_pretty(&self.of) {
+            Ok(text) if text.len() as u64 > LARGEST => return Err(CertificatesError::Full(path)),
+            Ok(text) => text,
+            Err(error) => return Err(CertificatesError::File(path, error.into())),
+        };
+        let written = self.directory.replace(FILE, &text);
+        written.map_err(|error| CertificatesError::File(path, error))
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +135,22 @@ mod tests {
         assert_eq!(kept.of("gate:322").unwrap(), None);
         let listed = known_cameras(dir.path()).unwrap();
         assert_eq!(listed, [("yard:322".to_owned(), SECOND.to_string())]);
+    }
+
+    #[test]
+    fn a_full_file_takes_no_more_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = CameraCertificates::below(dir.path());
+        let name = |number: usize| format!("{number:0>1000}:322");
+        let full = (0..100).find(|number| kept.keep(&name(*number), FIRST).is_err());
+        let full = full.expect("64 KiB hold no hundred of these");
+        assert!(matches!(
+            kept.keep(&name(full), FIRST),
+            Err(CertificatesError::Full(_))
+        ));
+        assert_eq!(kept.of(&name(full - 1)).unwrap(), Some(FIRST));
+        assert!(forget_certificate(dir.path(), &name(0)).unwrap());
+        kept.keep(&name(full), FIRST).unwrap();
     }
 
     #[test]

@@ -13,9 +13,10 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 use url::{Host, Url};
 
-/// The port of RTSP, and of RTSP in TLS.
-const RTSP_PORT: u16 = 554;
-const RTSPS_PORT: u16 = 322;
+/// Where cameras speak RTSP unless their address says otherwise.
+pub const RTSP_PORT: u16 = 554;
+/// The same in TLS.
+pub const RTSPS_PORT: u16 = 322;
 /// For a name: a resolver asks again after five seconds.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(6);
 /// Answers of a name that are looked at.

@@ -19,7 +19,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parapet_agent::{Config, KeySettings, examine};
+use parapet_agent::{Config, KeySettings, RTSP_PORT, RTSPS_PORT, examine};
 use parapet_device::{DesiredDocument, SecretId};
 use parapet_sandbox::examine::{Vantage, clock_state, look_from};
 use parapet_sandbox::failure::with_causes;
@@ -268,7 +268,11 @@ fn wanted(desired: &DesiredDocument) -> Vec<Wanted> {
         if host.is_empty() || all.iter().any(|known| known.url == camera.url) {
             continue;
         }
-        let usual = if url.scheme() == "rtsps" { 322 } else { 554 };
+        let usual = if url.scheme() == "rtsps" {
+            RTSPS_PORT
+        } else {
+            RTSP_PORT
+        };
         all.push(Wanted {
             name: plain(&camera.stream),
             scheme: plain(url.scheme()),

@@ -72,25 +72,27 @@ const ZONES: &[Rule] = &[
     may("ioctl", "the loopback interface of a child; ip"),
 ];
 
+const ALLOW: [&[Rule]; 15] = [
+    MEMORY,
+    TIME,
+    PROCESS,
+    DESCRIPTORS,
+    READ_FILES,
+    WRITE_FILES,
+    QUESTIONS,
+    PROGRAMS,
+    MORE,
+    ASK_OF_ITSELF,
+    PAIRS,
+    SOCKETS,
+    NETWORK,
+    SANDBOXES,
+    ZONES,
+];
+
 pub(super) const POLICY: Policy = Policy {
     name: "launcher",
-    allow: &[
-        MEMORY,
-        TIME,
-        PROCESS,
-        DESCRIPTORS,
-        READ_FILES,
-        WRITE_FILES,
-        QUESTIONS,
-        PROGRAMS,
-        MORE,
-        ASK_OF_ITSELF,
-        PAIRS,
-        SOCKETS,
-        NETWORK,
-        SANDBOXES,
-        ZONES,
-    ],
+    allow: &ALLOW,
     absent: &[],
     kill: &[],
 };
@@ -114,24 +116,14 @@ const BPF_PROG_QUERY: u32 = 16;
 /// Where an operator has applications run by an OCI runtime: the price of the choice.
 pub(super) const WITH_RUNTIME: Policy = Policy {
     name: "launcher_with_runtime",
-    allow: &[
-        MEMORY,
-        TIME,
-        PROCESS,
-        DESCRIPTORS,
-        READ_FILES,
-        WRITE_FILES,
-        QUESTIONS,
-        PROGRAMS,
-        MORE,
-        ASK_OF_ITSELF,
-        PAIRS,
-        SOCKETS,
-        NETWORK,
-        SANDBOXES,
-        ZONES,
-        RUNTIME,
-    ],
-    absent: &[],
-    kill: &[],
+    allow: &{
+        let mut all = [RUNTIME; ALLOW.len() + 1];
+        let mut group = 0;
+        while group < ALLOW.len() {
+            all[group] = ALLOW[group];
+            group += 1;
+        }
+        all
+    },
+    ..POLICY
 };

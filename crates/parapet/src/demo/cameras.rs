@@ -43,6 +43,8 @@ pub(crate) enum Source {
         name: String,
         /// Its absolute path.
         file: PathBuf,
+        /// The same as an address.
+        url: String,
     },
     /// A real camera.
     Real {
@@ -163,6 +165,7 @@ pub(crate) fn parse(text: &str) -> Result<Source, String> {
         return Ok(Source::File {
             name: name.to_owned(),
             file,
+            url: parsed.to_string(),
         });
     }
     if !["rtsp", "rtsps"].contains(&parsed.scheme()) || parsed.host_str().is_none() {
@@ -307,18 +310,7 @@ pub(crate) fn start(
     for (index, (source, port)) in sources.into_iter().zip(&settings.camera_ports).enumerate() {
         let mut arguments: Vec<String> = Vec::new();
         let name = match &source {
-            Source::File { name, file } => {
-                let (name, url) = (name.clone(), format!("file://{}", file.display()));
-                all.push(Running {
-                    name,
-                    source,
-                    url,
-                    truth: None,
-                    lines: None,
-                });
-                continue;
-            }
-            Source::Real { name, url, .. } => {
+            Source::File { name, url, .. } | Source::Real { name, url, .. } => {
                 let (name, url) = (name.clone(), url.clone());
                 all.push(Running {
                     name,
