@@ -4,7 +4,8 @@
 //! and refuses older ones. It never holds a secret: a camera's credentials are named by
 //! [`SecretRef`] and fetched apart.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::confinement::Confinement;
 use crate::id::{BlobDigest, DeviceId, Generation, InstanceId, NodeName, SecretId};
@@ -164,7 +165,8 @@ pub enum InputSource {
     },
     /// A fixed single-precision number.
     Float32 {
-        /// The value.
+        /// The value; infinity, which JSON could not say again, is refused.
+        #[serde(deserialize_with = "finite")]
         value: f32,
     },
     /// A fixed truth value.
@@ -172,6 +174,15 @@ pub enum InputSource {
         /// The value.
         value: bool,
     },
+}
+
+fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    let value = f32::deserialize(deserializer)?;
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(D::Error::custom("a number beyond single precision"))
+    }
 }
 
 /// An output port and the screens behind it.
